@@ -68,7 +68,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 # --- Requests -----------------------------------------------------------------------------
 
 
-class OpenSession(Request):
+class OpenSession(Request, frozen=True):
     """Open a session, or find the one of this name (then nothing of it is changed)."""
 
     name: Name
@@ -79,7 +79,7 @@ class OpenSession(Request):
     """Processes of the agent; they are moved into the session's runtime leaf."""
 
 
-class DeclareIntent(Request):
+class DeclareIntent(Request, frozen=True):
     """Say what will be needed. Advisory: it shapes the next grant, it reserves nothing."""
 
     kind: IntentKind
@@ -94,7 +94,7 @@ class DeclareIntent(Request):
     confidence: Confidence | None = None
 
 
-class BeginCall(Request):
+class BeginCall(Request, frozen=True):
     """Begin a tool call; the answer carries its grant and its cgroup."""
 
     tool: Tool
@@ -107,7 +107,7 @@ class BeginCall(Request):
     wait_s: WaitSeconds = 0.0  # wait for room at most so long, then go ahead
 
 
-class ChangeCall(Request):
+class ChangeCall(Request, frozen=True):
     """Renegotiate a running call's grant."""
 
     memory_bytes: SizeBytes | None = None
@@ -115,13 +115,13 @@ class ChangeCall(Request):
     pid: Pid | None = None  # one more process to place
 
 
-class EndCall(Request):
+class EndCall(Request, frozen=True):
     """End a call. What it left running lives on as `lingering`."""
 
     exit_status: ExitStatus | None = None
 
 
-class ChangeHost(Request):
+class ChangeHost(Request, frozen=True):
     """Bound what all sessions together may use (root and group agentcg only)."""
 
     memory_max_bytes: SizeBytes | None = None  # None: no bound
@@ -130,7 +130,7 @@ class ChangeHost(Request):
 # --- Answers ------------------------------------------------------------------------------
 
 
-class Pressure(Answer):
+class Pressure(Answer, frozen=True):
     """PSI: percent of the last 10 s in which some / all tasks waited (psi.rst)."""
 
     memory_some_avg10: float | None = None
@@ -139,7 +139,7 @@ class Pressure(Answer):
     io_some_avg10: float | None = None
 
 
-class Grant(Answer):
+class Grant(Answer, frozen=True):
     """What the daemon gives a call, and why."""
 
     memory_high_bytes: int | None  # None: no limit of its own
@@ -152,7 +152,7 @@ class Grant(Answer):
     waited_s: float = 0.0
 
 
-class Executed(Answer):
+class Executed(Answer, frozen=True):
     """One program executed inside a call, as BPF saw it."""
 
     time_s: float
@@ -160,7 +160,7 @@ class Executed(Answer):
     argv: str  # bounded, secrets masked
 
 
-class Account(Answer):
+class Account(Answer, frozen=True):
     """What a call used. Source of each field: docs/accounting.md."""
 
     wall_s: float
@@ -188,14 +188,14 @@ class Account(Answer):
     first_exit_status: int | None = None  # of the first process placed, BPF
 
 
-class Feedback(Answer):
+class Feedback(Answer, frozen=True):
     """What the agent is told: a stable code and one or two sentences with numbers."""
 
     code: Literal["ok", "over-grant", "oom-call", "lingering", "signal", "waited", "no-room"]
     text: str
 
 
-class Call(Answer):
+class Call(Answer, frozen=True):
     """One tool call."""
 
     id: str
@@ -217,7 +217,7 @@ class Call(Answer):
     feedback: list[Feedback] = field(default_factory=list)
 
 
-class Intent(Answer):
+class Intent(Answer, frozen=True):
     """A declaration, as kept."""
 
     id: str
@@ -236,7 +236,7 @@ class Intent(Answer):
     confidence: float | None = None
 
 
-class Session(Answer):
+class Session(Answer, frozen=True):
     """One agent: its priority, limits, use and phase."""
 
     id: str
@@ -268,7 +268,7 @@ class Session(Answer):
     rule: str | None  # file:line of the policy rule that set the limits
 
 
-class Host(Answer):
+class Host(Answer, frozen=True):
     """The machine and what agents may have of it."""
 
     hostname: str
@@ -288,7 +288,7 @@ class Host(Answer):
     calls_total: int
 
 
-class Control(Answer):
+class Control(Answer, frozen=True):
     """One thing agentcg can do, and whether this kernel lets it."""
 
     name: str  # "memory.high", "accounting", "freeze" ...
@@ -297,7 +297,7 @@ class Control(Answer):
     detail: str  # plain words; what would be needed where it is not enforced
 
 
-class Health(Answer):
+class Health(Answer, frozen=True):
     """How the daemon itself is."""
 
     state: Literal["ok", "degraded", "starting"]
@@ -312,7 +312,7 @@ class Health(Answer):
     controls: list[Control]
 
 
-class Event(Answer):
+class Event(Answer, frozen=True):
     """One thing that happened; `id` grows by one."""
 
     id: int
@@ -324,7 +324,7 @@ class Event(Answer):
     feedback: Feedback | None = None
 
 
-class Problem(Answer):
+class Problem(Answer, frozen=True):
     """RFC 9457 problem document."""
 
     type: str  # "urn:agentcg:" + code
@@ -337,13 +337,19 @@ class Problem(Answer):
     remedy: str | None = None
 
 
-class SessionList(Answer):
+class SessionList(Answer, frozen=True):
+    """Sessions, in the order in which they began."""
+
     sessions: list[Session]
 
 
-class CallList(Answer):
+class CallList(Answer, frozen=True):
+    """Calls, in the order in which they began."""
+
     calls: list[Call]
 
 
-class IntentList(Answer):
+class IntentList(Answer, frozen=True):
+    """Intents, in the order in which they began."""
+
     intents: list[Intent]

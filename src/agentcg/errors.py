@@ -133,7 +133,7 @@ def clip(value: object, limit: int = 80) -> str:
     text = value if isinstance(value, str) else repr(value)
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: limit + 1])
     shown = shown if len(shown) <= limit else shown[: limit - 3] + "..."
-    return repr(shown) if isinstance(value, str) else shown
+    return f"'{shown}'" if isinstance(value, str) else shown
 
 
 def errno_name(number: int) -> str:

@@ -13,9 +13,11 @@ from agentcg.errors import InvalidInput
 
 SIZE_MAX_BYTES = 1 << 50  # 1 PiB: beyond any host, far below the kernel's own "max"
 
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(?:(?P<unit>[KMGT])(?:i?B)?|B)?", re.IGNORECASE
+)
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)?")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_RULE = "a size such as 512M or 1.5G (K, M, G, T are powers of 1024)"
 _DURATION_RULE = "a duration such as 500ms, 30s, 5m or 2h"
@@ -26,10 +28,9 @@ def parse_size(text: str, field: str = "size") -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidInput(field, text, _SIZE_RULE)
-    number, unit, _ = match.groups()
-    size_bytes = int(float(number) * _FACTORS[unit.upper()]) if "." in number else (
-        int(number) * _FACTORS[unit.upper()]
-    )
+    number, factor = match["number"], _FACTORS[(match["unit"] or "").upper()]
+    # Whole numbers stay whole: a float has 53 bits only.
+    size_bytes = int(float(number) * factor) if "." in number else int(number) * factor
     if size_bytes > SIZE_MAX_BYTES:
         raise InvalidInput(field, text, "at most 1024T")
     return size_bytes
@@ -50,7 +51,7 @@ def format_size(size_bytes: int | None) -> str:
     size = float(size_bytes)
     for unit in ("B", "K", "M", "G"):
         if abs(size) < 999.5:
-            return f"{size:.0f}{unit}" if unit in "BK" or size >= 9.95 else f"{size:.1f}{unit}"
+            return f"{size:.0f}{unit}" if unit == "B" or size >= 9.95 else f"{size:.1f}{unit}"
         size /= 1024
     return f"{size:.1f}T"
 
