@@ -50,10 +50,21 @@ IntentKind = Literal["call", "generating", "idle", "release"]
 CallState = Literal["running", "lingering", "ended"]
 EndReason = Literal["declared", "emptied", "expired", "oom", "killed", "session-closed"]
 EventKind = Literal[
-    "session.opened", "session.closed",
-    "call.begun", "call.ended", "call.gone", "call.oom", "call.over_grant",
-    "intent.declared", "grant.changed", "phase.changed", "pressure", "policy.reloaded",
-    "policy.rejected", "daemon.started", "daemon.stopping",
+    "session.opened",
+    "session.closed",
+    "call.begun",
+    "call.ended",
+    "call.gone",
+    "call.oom",
+    "call.over_grant",
+    "intent.declared",
+    "grant.changed",
+    "phase.changed",
+    "pressure",
+    "policy.reloaded",
+    "policy.rejected",
+    "daemon.started",
+    "daemon.stopping",
 ]
 
 

@@ -48,12 +48,12 @@ def format_size(size_bytes: int | None) -> str:
     """`size_bytes` for people, three digits at most: "96M", "1.5G"; "-" for None."""
     if size_bytes is None:
         return "-"
-    size = float(size_bytes)
-    for unit in ("B", "K", "M", "G"):
-        if abs(size) < 999.5:
-            return f"{size:.0f}{unit}" if unit == "B" or size >= 9.95 else f"{size:.1f}{unit}"
-        size /= 1024
-    return f"{size:.1f}T"
+    size, unit = float(size_bytes), "B"
+    for larger in "KMGT":
+        if size < 999.5:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f}{unit}" if unit == "B" or size >= 9.95 else f"{size:.1f}{unit}"
 
 
 def format_duration(seconds: float | None) -> str:

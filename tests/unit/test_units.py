@@ -75,7 +75,7 @@ def test_whole_numbers_of_bytes_are_exact(size_bytes: int) -> None:
 def test_formatted_sizes_are_short_and_near(size_bytes: int) -> None:
     """What is shown has at most five characters and is within 6% of the truth."""
     shown = format_size(size_bytes)
-    assert len(shown) <= (5 if size_bytes < 1000 << 40 else 7)
+    assert len(shown) <= 5
     assert parse_size(shown) == pytest.approx(size_bytes, rel=0.06)
 
 
