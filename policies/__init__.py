@@ -1,2 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies: who has which priority and budget, which calls get what."""
+"""Policies: who has which priority and budget, which calls get what.
+
+    policy = load(Path("/etc/agentcg/policies.d"))     # all or nothing
+    rule = policy.session(SessionFacts(name="ci", uid=1000, memory_bytes=8 << 30))
+    rule.memory_max, rule.rules["memory_max"]           # bytes, "10-site.yaml:7"
+
+The language is described in docs/policy.md and, for editors, by `SCHEMA`.
+"""
+
+from .categories import CATEGORIES, Category, categorise
+from .checker import check_text
+from .language import SCHEMA
+from .load import DEFAULT, check, load
+from .mistakes import Mistake
+from .rules import (
+    AdmissionRule,
+    CallFacts,
+    CallRule,
+    HostRule,
+    Policy,
+    Priority,
+    SessionFacts,
+    SessionRule,
+)
+
+__all__ = [
+    "CATEGORIES",
+    "DEFAULT",
+    "SCHEMA",
+    "AdmissionRule",
+    "CallFacts",
+    "CallRule",
+    "Category",
+    "HostRule",
+    "Mistake",
+    "Policy",
+    "Priority",
+    "SessionFacts",
+    "SessionRule",
+    "categorise",
+    "check",
+    "check_text",
+    "load",
+]

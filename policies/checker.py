@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML nodes to rules, checked against the language; every mistake with its position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from .language import LABELS_MAX, LIST_MAX, RULES_MAX, SECTIONS, VERSION, Key, Section
+from .mistakes import Mistake, Mistakes, suggestion
+from .reader import decode, position, read
+from .rules import File, Rule, Setting
+from .values import AnyGlob, Condition, Glob, GlobKind, LabelGlobs, Memory, OneOf
+
+_MISREAD = {
+    "tag:yaml.org,2002:bool": "true or false",
+    "tag:yaml.org,2002:null": "nothing",
+    "tag:yaml.org,2002:timestamp": "a date",
+}
+_ORDER = ("memory_low", "memory_high", "memory_max")  # each at most the next
+
+
+def check_text(text: str | bytes, name: str) -> list[Mistake]:
+    """Every mistake of a policy file's `text`, in file order; `name` is its name in them."""
+    return parse(text, name)[1]
+
+
+def parse(text: str | bytes, name: str, *, builtin: bool = False) -> tuple[File, list[Mistake]]:
+    """The rules of one file and its mistakes; with mistakes the rules are not to be used."""
+    mistakes = Mistakes(name)
+    checker = _Checker(mistakes, builtin)
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    decoded = decode(data, mistakes)
+    node = None if decoded is None else read(decoded, mistakes)
+    sections = {} if node is None else checker.document(node)
+    return File(name, sections), mistakes.all()
+
+
+class _Checker:
+    """One walk over one document."""
+
+    def __init__(self, mistakes: Mistakes, builtin: bool) -> None:
+        self.mistakes = mistakes
+        self.builtin = builtin
+
+    def wrong(self, node: yaml.Node, field: str, rule: str) -> None:
+        value = node.value if isinstance(node, yaml.ScalarNode) else None
+        self.mistakes.add(position(node.start_mark), field, value, rule)
+
+    def document(self, node: yaml.Node) -> dict[str, tuple[Rule, ...]]:
+        """Rules of each section; a section that is one block is one rule without a match."""
+        known = ("version", *(section.name for section in SECTIONS))
+        blocks = dict(self.mapping(node, "", known))
+        self.version(node, blocks.get("version"))
+        rules = {}
+        for section in SECTIONS:
+            block = blocks.get(section.name)
+            if block is None or _empty(block[1]):
+                continue
+            if section.rules:
+                rules[section.name] = tuple(self.rule_list(section, block[1]))
+            else:
+                rules[section.name] = (self.rule(section, block[1], section.name),)
+        return rules
+
+    def version(self, node: yaml.Node, entry: tuple[yaml.Node, yaml.Node] | None) -> None:
+        if entry is None:
+            if isinstance(node, yaml.MappingNode):
+                self.wrong(node, "version", f"missing: begin the file with 'version: {VERSION}'")
+        elif not _is_version(entry[1]):
+            self.wrong(entry[1], "version", f"this agentcg reads version {VERSION} (no quotes)")
+
+    def mapping(
+        self, node: yaml.Node, field: str, known: tuple[str, ...] | None
+    ) -> Iterator[tuple[str, tuple[yaml.Node, yaml.Node]]]:
+        """Entries of a mapping; unknown (None: any is known) and repeated keys are mistakes."""
+        if not isinstance(node, yaml.MappingNode):
+            rule = "must be a mapping (key: value lines)"
+            if known is not None:
+                rule += f" with any of {', '.join(known)}"
+            self.wrong(node, field, rule)
+            return
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.wrong(key, field, "a key must be a word")
+                continue
+            path = f"{field}.{key.value[:64]}" if field else key.value[:64]
+            line = key.start_mark.line + 1
+            if known is not None and key.value not in known:
+                hint = suggestion(key.value, known) or f"; known here: {', '.join(known)}"
+                self.mistakes.add(position(key.start_mark), path, None, f"unknown key{hint}")
+            elif key.value in seen:
+                rule = f"given twice; first in line {seen[key.value]}"
+                self.mistakes.add(position(key.start_mark), path, None, rule)
+            else:
+                seen[key.value] = line
+                yield key.value, (key, value)
+
+    def rule_list(self, section: Section, node: yaml.Node) -> Iterator[Rule]:
+        if not isinstance(node, yaml.SequenceNode):
+            self.wrong(node, section.name, "must be a list of rules (lines that begin with -)")
+            return
+        if len(node.value) > RULES_MAX:
+            self.wrong(node, section.name, f"at most {RULES_MAX} rules")
+        for index, item in enumerate(node.value[:RULES_MAX]):
+            yield self.rule(section, item, f"{section.name}[{index}]")
+
+    def rule(self, section: Section, node: yaml.Node, field: str) -> Rule:
+        keys = {key.name: key for key in section.settings}
+        known = ("match", *keys) if section.rules else tuple(keys)
+        conditions: dict[str, Condition] = {}
+        settings: dict[str, Setting] = {}
+        nodes: dict[str, yaml.Node] = {}
+        where = f"{self.mistakes.file}:{node.start_mark.line + 1}"
+        for name, (_, value) in self.mapping(node, field, known):
+            if name == "match":
+                conditions = self.match(section, value, f"{field}.match")
+                continue
+            nodes[name] = value
+            parsed = self.value(keys[name], value, f"{field}.{name}")
+            if parsed is not None:
+                line = value.start_mark.line + 1
+                at = f"{self.mistakes.file}:{line}"
+                settings[name] = Setting(parsed[0], at, self.builtin)
+        self.contradictions(section, field, conditions, settings, nodes)
+        return Rule(where, conditions, settings)
+
+    def match(self, section: Section, node: yaml.Node, field: str) -> dict[str, Condition]:
+        keys = {key.name: key for key in section.match}
+        known = (*keys, "labels") if section.labels else tuple(keys)
+        conditions: dict[str, Condition] = {}
+        if _empty(node):
+            return conditions
+        for name, (_, value) in self.mapping(node, field, known):
+            if name == "labels":
+                conditions[name] = self.labels(value, f"{field}.labels")
+                continue
+            parsed = self.value(keys[name], value, f"{field}.{name}")
+            if parsed is not None:
+                globs = isinstance(keys[name].kind, GlobKind)
+                conditions[name] = AnyGlob(parsed[0]) if globs else OneOf(frozenset(parsed[0]))
+        return conditions
+
+    def labels(self, node: yaml.Node, field: str) -> LabelGlobs:
+        globs: dict[str, Glob] = {}
+        key = Key("labels", GlobKind(), "")
+        for name, (_, value) in self.mapping(node, field, None):
+            parsed = self.scalar(key, value, f"{field}.{name[:64]}")
+            if parsed is not None:
+                globs[name] = parsed[0]
+        if isinstance(node, yaml.MappingNode) and not 0 < len(node.value) <= LABELS_MAX:
+            self.wrong(node, field, f"1 to {LABELS_MAX} labels")
+        return LabelGlobs(globs)
+
+    def value(self, key: Key, node: yaml.Node, field: str) -> tuple[Any] | None:
+        """The parsed value in a 1-tuple (a tuple of values for `many`); None: a mistake."""
+        if not key.many:
+            return self.scalar(key, node, field)
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if not 0 < len(nodes) <= LIST_MAX:
+            self.wrong(node, field, f"a list of 1 to {LIST_MAX} values")
+            return None
+        parsed = [self.scalar(key, each, field) for each in nodes]
+        if None in parsed:
+            return None
+        return (tuple(each[0] for each in parsed if each is not None),)
+
+    def scalar(self, key: Key, node: yaml.Node, field: str) -> tuple[Any] | None:
+        if not isinstance(node, yaml.ScalarNode):
+            self.wrong(node, field, f"must be one value: {key.kind.rule}")
+        elif _empty(node):
+            self.wrong(node, field, f"has no value: {key.kind.rule}")
+        elif _plain(node) and node.tag in _MISREAD:
+            read_as = _MISREAD[node.tag]
+            self.wrong(node, field, f"YAML reads this as {read_as}; {key.kind.rule}")
+        elif not _plain(node) and key.kind.plain and node.value != "max":
+            self.wrong(node, field, f"{key.kind.rule}, without quotes")
+        else:
+            try:
+                return (key.kind.parse(node.value),)
+            except ValueError as error:
+                self.wrong(node, field, str(error) or key.kind.rule)
+        return None
+
+    def contradictions(
+        self,
+        section: Section,
+        field: str,
+        conditions: dict[str, Condition],
+        settings: dict[str, Setting],
+        nodes: dict[str, yaml.Node],
+    ) -> None:
+        """What is wrong with a rule although each of its values is right."""
+        for lower, upper in _pairs(settings):
+            low, high = settings[lower].value, settings[upper].value
+            if _exceeds(low, high):
+                rule = f"more than {upper} ({nodes[upper].value}) of the same rule"
+                self.wrong(nodes[lower], f"{field}.{lower}", rule)
+        if section.name == "sessions" and "priority" in settings and "priority" in conditions:
+            rule = "a rule that sets the priority matches on asked_priority, not on priority"
+            self.wrong(nodes["priority"], f"{field}.priority", rule)
+        if section.name == "admission" and "high" in getattr(settings.get("wait"), "value", ()):
+            self.wrong(nodes["wait"], f"{field}.wait", "calls of high priority never wait")
+
+
+def _pairs(settings: dict[str, Setting]) -> Iterator[tuple[str, str]]:
+    """Every (lower, upper) of the memory settings that one rule gives together."""
+    given = [name for name in _ORDER if name in settings]
+    for index, lower in enumerate(given):
+        for upper in given[index + 1 :]:
+            yield lower, upper
+
+
+def _exceeds(low: Memory, high: Memory) -> bool:
+    """Whether `low` is above `high` whatever the whole is; sizes and shares do not compare."""
+    if low.bytes is not None and high.bytes is not None:
+        return low.bytes > high.bytes
+    return low.share is not None and high.share is not None and low.share > high.share
+
+
+def _is_version(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and _plain(node) and node.value == str(VERSION)
+
+
+def _empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and _plain(node) and node.value == ""
+
+
+def _plain(node: yaml.ScalarNode) -> bool:
+    """Whether the value stands there without quotes (libyaml says "", PyYAML None)."""
+    return not node.style
