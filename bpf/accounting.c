@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Accounting of tool calls: which processes ran in a cgroup, what they executed, how they ended.
+ *
+ * Problem
+ * -------
+ * Files of a cgroup tell what it used (CPU, memory, I/O), not what ran in it: a call that takes
+ * ten milliseconds is over before anybody could read /proc, and nothing keeps the exit status of
+ * a process that is not one's child. The kernel's tracepoints pass every process by; this program
+ * counts those that are in a *tracked* leaf and drops the rest at the price of a few lookups.
+ *
+ * Worked example
+ * --------------
+ * The daemon creates the leaf call-7 (cgroup id 4711) and inserts accounts[4711] = {0}. A client
+ * places `sh -c 'make | tee log'` into it:
+ *
+ *	cgroup_attach_task   sh       placed = 1, first_pid = sh
+ *	sched_process_exec   sh       execs = 1, ring <- {EXEC, "sh\0-c\0make | tee log"}
+ *	sched_process_fork   sh x 2   forks = 2
+ *	sched_process_exec   make     execs = 2, ring <- {EXEC, "make"}     ... and so on for tee
+ *	sched_process_exit   sh       exits = 3, first_exited = 1, ring <- {EXIT, status}
+ *
+ * When call-7 ends, the daemon takes accounts[4711] out of the map with its last values.
+ *
+ * Limits
+ * ------
+ * - Cgroups below a leaf count to it down to DEPTH levels; what is deeper is not seen.
+ * - The map holds ACCOUNTS leaves. When it is full the daemon's insert fails; nothing is evicted.
+ * - The ring holds RING_PAGES pages. When it is full, events are dropped and counted (in the
+ *   account and in `lost`); counters stay exact.
+ * - Command lines are cut at ARGV_BYTES and may be rewritten by their process before anyone
+ *   checks them: they inform, they decide nothing.
+ * - mark_victim also passes tasks that were dying anyway when memory ran out; memory.events has
+ *   the count of real kills.
+ *
+ * Compiled by bcc without kernel headers: the offsets OFF_* of the few kernel fields that are
+ * read come from the running kernel's BTF (btf.py), tunables from tunables.py.
+ */
+#include "records.h"
+
+struct process_key {
+	u64 start_ns;  /* with the id unique until the machine reboots */
+	u64 pid;
+};
+
+BPF_F_TABLE("hash", u64, struct agentcg_account, accounts, ACCOUNTS, BPF_F_NO_PREALLOC);
+BPF_ARRAY(lost, u64, 1);
+BPF_TABLE("lru_hash", struct process_key, u8, ended, 1024);
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+
+#define SIGNAL_GROUP_EXIT 4
+
+/* The member of type TYPE at offset OFF of the kernel object BASE; 0 where it cannot be read. */
+#define READ(TYPE, BASE, OFF) ({ TYPE value_ = 0; \
+	bpf_probe_read_kernel(&value_, sizeof(value_), (char *)(BASE) + (OFF)); value_; })
+
+struct leaf {
+	u64 id;
+	u32 depth;  /* levels from the leaf down to the cgroup of the task */
+	struct agentcg_account *account;
+};
+
+/* Finds the tracked leaf of `task`: its cgroup or the nearest tracked one above it. */
+static inline bool find_leaf(void *task, struct leaf *leaf)
+{
+	void *cgroup = READ(void *, READ(void *, task, OFF_TASK_CGROUPS), OFF_CSS_SET_DFL_CGRP);
+
+#pragma unroll
+	for (u32 depth = 0; depth <= DEPTH; depth++) {
+		u64 id = READ(u64, READ(void *, cgroup, OFF_CGROUP_KN), OFF_KERNFS_NODE_ID);
+		struct agentcg_account *account = accounts.lookup(&id);
+
+		if (account) {
+			leaf->id = id;
+			leaf->depth = depth;
+			leaf->account = account;
+			return true;
+		}
+		/* css.parent of the cgroup's own state, which is its first member. */
+		cgroup = READ(void *, cgroup, OFF_CGROUP_SELF_PARENT);
+		if (!cgroup)
+			return false;
+	}
+	return false;
+}
+
+static inline void add(u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+static inline void note_lost(struct leaf *leaf)
+{
+	u32 zero = 0;
+	u64 *total = lost.lookup(&zero);
+
+	add(&leaf->account->lost);
+	if (total)
+		add(total);
+}
+
+/* Two processes that enter at the same instant may race for first place; either is right. */
+static inline void note_first(struct leaf *leaf, u32 pid)
+{
+	if (!leaf->account->first_pid)
+		leaf->account->first_pid = pid;
+}
+
+static inline void fill(struct agentcg_event *event, struct leaf *leaf, u32 kind, void *task)
+{
+	event->cgroup_id = leaf->id;
+	event->time_ns = bpf_ktime_get_boot_ns();
+	event->kind = kind;
+	event->pid = READ(u32, task, OFF_TASK_TGID);
+	event->exit_code = 0;
+	event->argv_bytes = 0;
+	bpf_probe_read_kernel(event->comm, sizeof(event->comm), (char *)task + OFF_TASK_COMM);
+}
+
+RAW_TRACEPOINT_PROBE(sched_process_fork)
+{
+	void *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
+	struct leaf leaf, parents = {};
+	u32 pid;
+
+	/* The child's cgroup, not the caller's: clone3(CLONE_INTO_CGROUP) makes them differ. */
+	if (!find_leaf(child, &leaf))
+		return 0;
+	pid = READ(u32, child, OFF_TASK_TGID);
+	if (READ(u32, child, OFF_TASK_PID) != pid) {
+		add(&leaf.account->threads);
+		return 0;
+	}
+	add(&leaf.account->forks);
+	if (!leaf.account->first_pid) {
+		if (find_leaf(parent, &parents) && parents.id == leaf.id)
+			pid = READ(u32, parent, OFF_TASK_TGID);
+		note_first(&leaf, pid);
+	}
+	return 0;
+}
+
+RAW_TRACEPOINT_PROBE(cgroup_attach_task)
+{
+	void *cgroup = (void *)ctx->args[0], *task = (void *)ctx->args[2];
+	bool whole_process = ctx->args[3];
+	struct leaf leaf;
+
+	/* Ids of cgroup v1 hierarchies overlap with ours: only a move in the v2 tree counts. */
+	if (!whole_process ||
+	    READ(void *, READ(void *, task, OFF_TASK_CGROUPS), OFF_CSS_SET_DFL_CGRP) != cgroup)
+		return 0;
+	/* Depth above 0: most likely a move from the leaf to a cgroup below it. */
+	if (!find_leaf(task, &leaf) || leaf.depth)
+		return 0;
+	add(&leaf.account->placed);
+	note_first(&leaf, READ(u32, task, OFF_TASK_TGID));
+	return 0;
+}
+
+RAW_TRACEPOINT_PROBE(sched_process_exec)
+{
+	void *task = (void *)ctx->args[0], *mm;
+	struct agentcg_exec *record;
+	u64 start, bytes;
+	struct leaf leaf;
+
+	if (!find_leaf(task, &leaf))
+		return 0;
+	add(&leaf.account->execs);
+	note_first(&leaf, bpf_get_current_pid_tgid() >> 32);
+	record = events.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		note_lost(&leaf);
+		return 0;
+	}
+	fill(&record->event, &leaf, AGENTCG_EXEC, task);
+	mm = READ(void *, task, OFF_TASK_MM);
+	start = READ(u64, mm, OFF_MM_ARG_START);
+	bytes = READ(u64, mm, OFF_MM_ARG_END) - start;
+	record->event.argv_bytes = bytes;
+	if (bytes > ARGV_BYTES)
+		bytes = ARGV_BYTES;
+	if (bpf_probe_read_user(record->argv, bytes, (void *)start))
+		record->event.argv_bytes = 0;
+	events.ringbuf_submit(record, 0);
+	return 0;
+}
+
+/*
+ * Whether the exit of `task` ends its process. A main thread may end before the others, so the
+ * thread that finds none alive decides. Two last threads can both find that (the counter drops
+ * before the tracepoint), therefore the end of a process with several threads is claimed once.
+ */
+static inline bool ends_process(void *task, void *signal, void *leader)
+{
+	struct process_key key = {};
+	u8 one = 1;
+
+	if (READ(u32, signal, OFF_SIGNAL_LIVE))
+		return false;
+	if (READ(u32, signal, OFF_SIGNAL_NR_THREADS) <= 1)
+		return true;
+	key.start_ns = READ(u64, leader, OFF_TASK_START_BOOTTIME);
+	key.pid = READ(u32, task, OFF_TASK_TGID);
+	return ended.insert(&key, &one) == 0;
+}
+
+RAW_TRACEPOINT_PROBE(sched_process_exit)
+{
+	void *task = (void *)ctx->args[0], *signal, *leader;
+	struct agentcg_event *record;
+	struct leaf leaf;
+	u32 pid, code;
+
+	if (!find_leaf(task, &leaf))
+		return 0;
+	signal = READ(void *, task, OFF_TASK_SIGNAL);
+	leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
+	if (!ends_process(task, signal, leader))
+		return 0;
+	pid = READ(u32, task, OFF_TASK_TGID);
+	/* As wait(2) reports it: kernel/exit.c, wait_task_zombie(). */
+	if (READ(u32, signal, OFF_SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT)
+		code = READ(u32, signal, OFF_SIGNAL_GROUP_EXIT_CODE);
+	else
+		code = READ(u32, leader, OFF_TASK_EXIT_CODE);
+
+	add(&leaf.account->exits);
+	note_first(&leaf, pid);
+	if (leaf.account->first_pid == pid && !leaf.account->first_exited) {
+		leaf.account->first_exit_code = code;
+		leaf.account->first_exited = 1;
+	}
+	record = events.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		note_lost(&leaf);
+		return 0;
+	}
+	fill(record, &leaf, AGENTCG_EXIT, task);
+	record->exit_code = code;
+	events.ringbuf_submit(record, 0);
+	return 0;
+}
+
+#ifdef MARK_VICTIM_HAS_TASK /* since 6.9; before, the tracepoint passes a bare pid */
+RAW_TRACEPOINT_PROBE(mark_victim)
+{
+	void *task = (void *)ctx->args[0];
+	struct agentcg_event *record;
+	struct leaf leaf;
+
+	/* The victim's leaf: the task that ran out of memory may be another one. */
+	if (!find_leaf(task, &leaf))
+		return 0;
+	add(&leaf.account->oom_kills);
+	if (!leaf.account->victim_pid) {
+		leaf.account->victim_pid = READ(u32, task, OFF_TASK_TGID);
+		bpf_probe_read_kernel(leaf.account->victim_comm, AGENTCG_COMM_BYTES,
+				      (char *)task + OFF_TASK_COMM);
+	}
+	record = events.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		note_lost(&leaf);
+		return 0;
+	}
+	fill(record, &leaf, AGENTCG_OOM, task);
+	events.ringbuf_submit(record, 0);
+	return 0;
+}
+#endif

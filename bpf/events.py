@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the program saw, as Python values. Pure: bytes in, frozen dataclasses out."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from agentcg.bpf.masking import escape, shown_argv
+from agentcg.bpf.records import (
+    ARGV_BYTES,
+    EXEC,
+    EXIT,
+    OOM,
+    AccountRecord,
+    EventRecord,
+)
+
+_HEAD_BYTES = ctypes.sizeof(EventRecord)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What happened in one tracked leaf so far. Exact, also when events were lost."""
+
+    forks: int
+    """Processes born in the leaf."""
+    threads: int
+    """Threads born in the leaf, first threads of processes not counted."""
+    placed: int
+    """Processes moved into the leaf after their birth."""
+    execs: int
+    exits: int
+    """Processes that ended, by exit or by signal."""
+    oom_kills: int | None
+    """Processes that the OOM killer marked (memory.events has those that it killed); None where
+    the kernel does not tell (before 6.9)."""
+    events_lost: int
+    """Events of this leaf that found the ring full."""
+    first_pid: int | None
+    """The first process seen in the leaf, in the host's pid namespace."""
+    first_exit_status: int | None
+    """Its status as a shell sees it (128+n for signal n); None while it lives."""
+    oom_victim: str | None
+    """First victim of the OOM killer: "python3[1234]"."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that ever were in the leaf: born there or moved there."""
+        return self.forks + self.placed
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of the events; `time_ns` is CLOCK_BOOTTIME, `pid` the process, `comm` its name."""
+
+    cgroup_id: int
+    time_ns: int
+    pid: int
+    comm: str
+
+
+@dataclass(frozen=True)
+class ExecEvent(Event):
+    """A program was executed."""
+
+    argv: str
+    """Printable, bounded, secrets masked; "" where it could not be read."""
+
+
+@dataclass(frozen=True)
+class ExitEvent(Event):
+    """A process ended."""
+
+    status: int
+    """As a shell sees it: 0 to 255, 128+n for signal n."""
+    signal: int | None
+    """The signal that ended it, if one did."""
+
+
+@dataclass(frozen=True)
+class OomEvent(Event):
+    """The OOM killer chose this process."""
+
+
+def shell_status(code: int) -> int:
+    """The status that a shell shows for `code`, which is encoded as wait(2) does."""
+    signal = code & 0x7F
+    return 128 + signal if signal else code >> 8 & 0xFF
+
+
+def counters_of(record: AccountRecord, *, sees_oom: bool) -> Counters:
+    """`record` in words; absent facts become None."""
+    victim = f"{_text(record.victim_comm)}[{record.victim_pid}]" if record.victim_pid else None
+    return Counters(
+        forks=record.forks,
+        threads=record.threads,
+        placed=record.placed,
+        execs=record.execs,
+        exits=record.exits,
+        oom_kills=record.oom_kills if sees_oom else None,
+        events_lost=record.lost,
+        first_pid=record.first_pid or None,
+        first_exit_status=shell_status(record.first_exit_code) if record.first_exited else None,
+        oom_victim=victim,
+    )
+
+
+def event_of(data: bytes) -> ExecEvent | ExitEvent | OomEvent | None:
+    """The event in one ring record; None for a kind that this version does not know."""
+    if len(data) < _HEAD_BYTES:
+        return None
+    head = EventRecord.from_buffer_copy(data)
+    common = (head.cgroup_id, head.time_ns, head.pid, _text(head.comm))
+    if head.kind == EXEC:
+        kept = data[_HEAD_BYTES : _HEAD_BYTES + min(head.argv_bytes, ARGV_BYTES)]
+        return ExecEvent(*common, argv=shown_argv(kept, cut=head.argv_bytes > ARGV_BYTES))
+    if head.kind == EXIT:
+        return ExitEvent(
+            *common,
+            status=shell_status(head.exit_code),
+            signal=head.exit_code & 0x7F or None,
+        )
+    return OomEvent(*common) if head.kind == OOM else None
+
+
+def _text(name: bytes) -> str:
+    """A process name, which may be any bytes, as printable text."""
+    return escape(name.decode("utf-8", "backslashreplace"))

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Records that cross from the kernel to user space: plain integers of fixed width, natural
+ * alignment, no holes. agentcg/bpf/records.py mirrors them; tests compare the mirror with the
+ * BTF of the loaded program, so that the two cannot drift apart.
+ */
+#ifndef AGENTCG_RECORDS_H
+#define AGENTCG_RECORDS_H
+
+#define AGENTCG_COMM_BYTES 16
+
+/* Most bytes of a command line that one record carries; what is longer is cut. */
+#ifndef ARGV_BYTES
+#define ARGV_BYTES 256
+#endif
+
+enum agentcg_kind {
+	AGENTCG_EXEC = 1,
+	AGENTCG_EXIT = 2,
+	AGENTCG_OOM = 3,
+};
+
+/* Value of the map `accounts`; its key is the cgroup id (64 bits) of a tracked leaf. */
+struct agentcg_account {
+	unsigned long long forks;      /* processes born in the leaf */
+	unsigned long long threads;    /* threads born in the leaf, not counting first ones */
+	unsigned long long placed;     /* processes moved into the leaf after their birth */
+	unsigned long long execs;      /* programs executed */
+	unsigned long long exits;      /* processes (not threads) that ended */
+	unsigned long long oom_kills;  /* processes marked as victims by the OOM killer */
+	unsigned long long lost;       /* events of this leaf that found the ring full */
+	unsigned int first_pid;        /* the first process seen in the leaf; 0: none yet */
+	unsigned int first_exited;     /* 1 once it ended */
+	unsigned int first_exit_code;  /* its status as wait(2) encodes it */
+	unsigned int victim_pid;       /* the first victim of the OOM killer; 0: none */
+	char victim_comm[AGENTCG_COMM_BYTES];
+};
+
+/* Begins every record of the ring. */
+struct agentcg_event {
+	unsigned long long cgroup_id;  /* the tracked leaf, also for processes in cgroups below it */
+	unsigned long long time_ns;    /* CLOCK_BOOTTIME */
+	unsigned int kind;             /* enum agentcg_kind */
+	unsigned int pid;              /* thread group id in the initial pid namespace */
+	unsigned int exit_code;        /* AGENTCG_EXIT: as wait(2) encodes it */
+	unsigned int argv_bytes;       /* AGENTCG_EXEC: whole length; more than ARGV_BYTES: cut */
+	char comm[AGENTCG_COMM_BYTES];
+};
+
+/* AGENTCG_EXEC: the arguments follow, separated by NUL. */
+struct agentcg_exec {
+	struct agentcg_event event;
+	char argv[ARGV_BYTES];
+};
+
+#endif
