@@ -104,6 +104,20 @@ class ControllerMissing(CgroupError):
     code = "controller-missing"
 
 
+class SpawnError(AgentcgError):
+    """A program could not be started: `stage` is the step that failed, `errno` its reason
+    (`None`: it took too long)."""
+
+    code = "spawn"
+
+    def __init__(self, program: str, stage: str, errno: int | None) -> None:
+        self.program = program
+        self.stage = stage
+        self.errno = errno
+        reason = "timed out" if errno is None else f"{os.strerror(errno)} ({errno_name(errno)})"
+        super().__init__(f"cannot start {clip(program)}: {stage}: {reason}")
+
+
 class BpfError(AgentcgError):
     """A BPF program could not be compiled, loaded or attached."""
 

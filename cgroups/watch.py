@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One epoll for everything that cgroups notify: `cgroup.events` and PSI triggers.
+
+    watcher = Watcher()
+    watcher.watch(leaf, "call-1")                                  # populated or frozen changed
+    watcher.trigger(session, "memory", "some", 150_000, 1_000_000, "s1")
+    loop.add_reader(watcher.fileno(), lambda: handle(watcher.poll()))
+
+Limits: one descriptor per watch. The kernel evaluates PSI triggers at most once per window.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Literal, Self, TypeVar
+
+from agentcg.cgroups.cgroup import Cgroup, Resource
+from agentcg.cgroups.refusal import translate
+from agentcg.errors import CgroupError, InvalidInput
+
+Token = TypeVar("Token", bound=Hashable)
+Kind = Literal["some", "full"]
+
+WINDOW_US = (500_000, 10_000_000)
+"""Bounds of a PSI window (kernel/sched/psi.c); without CAP_SYS_RESOURCE a multiple of 2 s."""
+
+_BATCH = 256  # events taken per poll: the rest come with the next one
+_HOST = Path("/proc/pressure")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source(Generic[Token]):
+    token: Token
+    is_trigger: bool
+
+
+class Watcher(Generic[Token]):
+    """Tells by token which cgroups changed. Not for use by several threads at once."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._sources: dict[int, _Source[Token]] = {}
+        self._fds: dict[Token, list[int]] = {}
+
+    def fileno(self) -> int:
+        """Readable while there is something to `poll`."""
+        return self._epoll.fileno()
+
+    def watch(self, cgroup: Cgroup, token: Token) -> None:
+        """Report `token` whenever `cgroup.events` of `cgroup` changes, and once it is removed
+        after a change. What holds already is not reported: read `events()` after this."""
+        fd = cgroup._open("cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        os.pread(fd, 256, 0)  # the kernel reports changes since the last read
+        self._add(fd, token, is_trigger=False)
+
+    def trigger(  # noqa: PLR0917 - the order of psi.rst: what, how much, in which time
+        self, cgroup: Cgroup | None, resource: Resource, kind: Kind,
+        stall_us: int, window_us: int, token: Token,
+    ) -> None:  # fmt: skip
+        """Report `token` when tasks of `cgroup` (`None`: of the host) waited for `resource`
+        for more than `stall_us` within `window_us` (0.5 to 10 s).
+
+        Raises InvalidInput, CgroupError (EOPNOTSUPP: PSI is off).
+        """
+        low, high = WINDOW_US
+        if not low <= window_us <= high:
+            raise InvalidInput("window_us", window_us, f"{low} to {high}")
+        if not 0 < stall_us <= window_us:
+            raise InvalidInput("stall_us", stall_us, "more than 0, at most the window")
+        text = f"{kind} {stall_us} {window_us}"
+        fd = _open_pressure(cgroup, resource, text)
+        self._add(fd, token, is_trigger=True)
+
+    def _add(self, fd: int, token: Token, *, is_trigger: bool) -> None:
+        self._epoll.register(fd, select.EPOLLPRI)
+        self._sources[fd] = _Source(token, is_trigger)
+        self._fds.setdefault(token, []).append(fd)
+
+    def poll(self) -> list[Token]:
+        """Tokens of what changed, each once, without waiting. Bounded: more may remain, then
+        `fileno()` stays readable. A removed cgroup is reported a last time and forgotten."""
+        changed: dict[Token, None] = {}
+        for fd, mask in self._epoll.poll(0, _BATCH):
+            source = self._sources.get(fd)
+            if source is None:
+                continue
+            changed[source.token] = None
+            if not _is_alive(fd, mask, source.is_trigger):
+                self._drop(fd)
+        return list(changed)
+
+    def forget(self, token: Token) -> None:
+        """Stop watching everything under `token`; one that is not watched is fine."""
+        for fd in list(self._fds.get(token, ())):
+            self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        source = self._sources.pop(fd)
+        fds = self._fds[source.token]
+        fds.remove(fd)
+        if not fds:
+            del self._fds[source.token]
+        # Explicitly: a forked child that holds a copy would keep the registration alive.
+        self._epoll.unregister(fd)
+        os.close(fd)
+
+    def __len__(self) -> int:
+        """How many descriptors are watched."""
+        return len(self._sources)
+
+    def close(self) -> None:
+        """Stop watching everything. May be called twice."""
+        for fd in list(self._sources):
+            self._drop(fd)
+        self._epoll.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _is_alive(fd: int, mask: int, is_trigger: bool) -> bool:
+    """Re-arms a `cgroup.events` watch by reading it. A trigger has EPOLLERR only when its
+    cgroup is gone; `cgroup.events` always has it."""
+    if is_trigger:
+        return not mask & select.EPOLLERR
+    try:
+        os.pread(fd, 256, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _open_pressure(cgroup: Cgroup | None, resource: Resource, text: str) -> int:
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+    if cgroup is not None:
+        knob = f"{resource}.pressure"
+        fd = cgroup._open(knob, flags, text)
+        path, dir_fd = cgroup.path, cgroup.fileno()
+    else:
+        knob, path, dir_fd = resource, _HOST, -1
+        try:
+            fd = os.open(_HOST / resource, flags)
+        except OSError as error:
+            raise CgroupError(
+                str(path), knob, text, error.errno, remedy="PSI is off: boot with psi=1"
+            ) from error
+    try:
+        os.write(fd, text.encode() + b"\0")
+    except OSError as error:
+        os.close(fd)
+        raise translate(path, dir_fd, knob, text, error) from error
+    return fd
