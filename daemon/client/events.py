@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server-sent events (the HTML standard's event stream), read and resumed.
+
+`parse` is pure: lines in, messages out. `EventStream` holds a connection of its own and opens
+it again where it broke, with `Last-Event-ID`, so that nothing the daemon still keeps is lost
+and nothing arrives twice.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from agentcg.daemon.client.connection import UnixConnection, unreachable
+from agentcg.daemon.client.problems import exception_of
+from agentcg.daemon.messages import Event
+from agentcg.errors import Unavailable
+
+SILENCE_S = 60.0  # the daemon sends a comment far more often; silence means that it hangs
+RECONNECT_S = 30.0  # a restarted daemon is back within seconds
+_PAUSES_S = (0.1, 0.2, 0.5, 1.0)
+_LINE_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Message:
+    """One event of the stream, undecoded."""
+
+    id: str
+    data: str
+
+
+def parse(lines: Iterable[bytes]) -> Iterator[Message]:
+    """Messages of a stream of lines; comments and unknown fields are skipped.
+
+    As the standard says: an event ends at an empty line, one without data is dropped, and an
+    unfinished event at the end of the stream is dropped, too.
+    """
+    last_id = ""
+    data: list[str] = []
+    for raw in lines:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if not line:
+            if data:
+                yield Message(last_id, "\n".join(data))
+            data = []
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            data.append(value)
+        elif name == "id" and "\0" not in value:
+            last_id = value
+
+
+class EventStream:
+    """Events as they happen, from now or from after `last_id` on, without an end.
+
+    Iterating raises `Unavailable` when the daemon is not there at first, or is gone for
+    `reconnect_s` seconds later, and any other error of the tree when it refuses.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: str,
+        *,
+        last_id: int | None = None,
+        reconnect_s: float = RECONNECT_S,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self.path = path
+        self.target = target
+        self.last_id = last_id
+        self.reconnect_s = reconnect_s
+        self.silence_s = silence_s
+        self._opened = False
+        self._broken_at: float | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        attempt = 0
+        while True:
+            try:
+                for event in self._stream():
+                    attempt = 0
+                    yield event
+                broken = Unavailable(f"{self.path}: the daemon closed the event stream")
+            except Unavailable as error:
+                if not self._opened:
+                    raise
+                broken = error
+            now = time.monotonic()
+            if self._broken_at is None:
+                self._broken_at = now
+            if now - self._broken_at >= self.reconnect_s:
+                raise broken
+            time.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+            attempt += 1
+
+    def _stream(self) -> Iterator[Event]:
+        connection = UnixConnection(self.path, timeout_s=self.silence_s)
+        headers = {"Accept": "text/event-stream"}
+        if self.last_id is not None:
+            headers["Last-Event-ID"] = str(self.last_id)
+        try:
+            connection.request("GET", self.target, headers=headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise exception_of(response.status, response.read())
+            self._opened, self._broken_at = True, None
+            for message in parse(_lines(response)):
+                event = msgspec.json.decode(message.data, type=Event)
+                self.last_id = event.id
+                yield event
+        except (OSError, http.client.HTTPException) as error:
+            raise unreachable(self.path, error) from error
+        finally:
+            connection.close()
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Lines as they arrive; ends with the stream."""
+    while line := response.readline(_LINE_MAX_BYTES):
+        yield line
