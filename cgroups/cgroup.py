@@ -10,6 +10,7 @@ own permissions decide there.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import fields
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
 from agentcg.cgroups import knobs, refusal, teardown, usage
-from agentcg.cgroups.directory import _DIRECTORY, _WRITE, Directory, check_name
+from agentcg.cgroups.directory import OPEN_DIRECTORY, OPEN_WRITE, Directory, check_name
 from agentcg.cgroups.knobs import Knob
 from agentcg.cgroups.parse import format_bytes, format_io_max
 from agentcg.cgroups.pidfd import pid_of, still_runs
@@ -48,7 +49,7 @@ class Cgroup(Directory):
         """The cgroup at an absolute path. Raises CgroupGone where there is none."""
         path = Path(path)
         try:
-            fd = os.open(path, _DIRECTORY)
+            fd = os.open(path, OPEN_DIRECTORY)
         except FileNotFoundError as error:
             raise CgroupGone(str(path), "", None, error.errno, remedy="no such cgroup") from error
         except OSError as error:
@@ -62,7 +63,7 @@ class Cgroup(Directory):
         """The child cgroup `name`. Raises CgroupGone where there is none."""
         path = self.path / check_name(name)
         try:
-            return type(self)(os.open(name, _DIRECTORY, dir_fd=self._fd), path)
+            return type(self)(os.open(name, OPEN_DIRECTORY, dir_fd=self._fd), path)
         except FileNotFoundError as error:
             raise CgroupGone(str(path), "", None, error.errno, remedy="no such cgroup") from error
         except OSError as error:
@@ -90,7 +91,7 @@ class Cgroup(Directory):
             with os.scandir(self._fd) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
         except OSError as error:
-            raise self._refused(error) from error
+            raise self.refused(error) from error
 
     def remove(self, name: str, *, timeout_s: float = teardown.REMOVE_TIMEOUT_S) -> None:
         """Remove the empty child `name`; see `teardown.remove`."""
@@ -132,15 +133,20 @@ class Cgroup(Directory):
 
     def get(self, knob: Knob[T]) -> T | None:
         """The value of `knob`; `None` where this kernel or this cgroup has no such file."""
+        text = self.read_or_none(knob.name)
+        if text is None:
+            return None
         try:
-            text = self.read(knob.name)
-        except CgroupGone:
-            raise
-        except CgroupError as error:
-            if usage.is_absent(error.errno):
-                return None
-            raise
-        return usage.parsed(self.path, knob.name, knob.parse, text)
+            return knob.parse(text)
+        except ValueError as error:
+            raise refusal.not_understood(self.path, knob.name, error) from error
+
+    def _need(self, knob: Knob[T]) -> T:
+        """As `get`, of a file that only the root cgroup may lack."""
+        value = self.get(knob)
+        if value is None:
+            raise refusal.absent_file(self.path, knob.name, None)
+        return value
 
     def set(self, knob: Knob[T], value: T) -> None:
         """Write `value` to `knob` of an owned cgroup. Raises InvalidInput before writing."""
@@ -169,7 +175,7 @@ class Cgroup(Directory):
         opened: list[int] = []
         try:
             for name, text in wanted:
-                opened.append(self._open(name, _WRITE, text))
+                opened.append(self.open_file(name, OPEN_WRITE, text))
             for fd, (name, text) in zip(opened, wanted, strict=True):
                 self._write_fd(fd, name, text)
         finally:
@@ -197,7 +203,7 @@ class Cgroup(Directory):
         try:
             self.write(knobs.MEMORY_RECLAIM, text)
         except CgroupError as error:
-            if usage.is_short(error.errno):
+            if error.errno == errno.EAGAIN:  # the kernel's "less than asked for"
                 return False
             raise
         return True
@@ -222,7 +228,12 @@ class Cgroup(Directory):
         if not names:
             return
         require_controllers(self, names)
-        self._write(refusal.SUBTREE, " ".join(f"+{name}" for name in names))
+        try:
+            self._write(refusal.SUBTREE, " ".join(f"+{name}" for name in names))
+        except CgroupError as error:
+            if error.errno == errno.EBUSY:
+                raise refusal.internal_processes(self.path, self.procs()) from error
+            raise
 
     # --- What it uses ---------------------------------------------------------------------
 
@@ -232,13 +243,7 @@ class Cgroup(Directory):
 
     def events(self) -> CgroupEvents:
         """Whether anything lives in it, and whether all of it is frozen."""
-        found = self.get(knobs.CGROUP_EVENTS)
-        if found is None:
-            raise CgroupError(
-                str(self.path), "cgroup.events", None, None,
-                remedy="the root cgroup has no events",
-            )  # fmt: skip
-        return found
+        return self._need(knobs.CGROUP_EVENTS)
 
     def pressure(self, resource: Resource) -> Psi | None:
         """PSI of the cgroup; `None` where the kernel does not account it."""
@@ -248,14 +253,13 @@ class Cgroup(Directory):
 
     def procs(self) -> list[int]:
         """Processes in this cgroup itself; 0 for one that this pid namespace cannot see."""
-        return usage.parsed(self.path, "cgroup.procs", knobs.CGROUP_PROCS.parse,
-                            self.read("cgroup.procs"))  # fmt: skip
+        return self._need(knobs.CGROUP_PROCS)
 
     def procs_fd(self) -> int:
         """A write-only descriptor of `cgroup.procs`, to hand to a process: by writing "0" it
         places itself. The kernel checks the rights of whoever opened it, not the writer's.
         """
-        return self._open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        return self.open_file("cgroup.procs", os.O_WRONLY)
 
     def place(self, pid: int) -> None:
         """Move the process `pid`, with all its threads, here. What it charged stays behind.

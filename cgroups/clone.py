@@ -16,10 +16,8 @@ import ctypes
 import errno
 import os
 import signal
-from pathlib import Path
 
-from agentcg.cgroups.refusal import translate
-from agentcg.errors import CgroupError
+from agentcg.cgroups.refusal import clone_refused
 
 CLONE_INTO_CGROUP = 0x200000000
 CLONE_CLEAR_SIGHAND = 0x100000000
@@ -54,7 +52,7 @@ _syscall.argtypes = (ctypes.c_long, ctypes.POINTER(_CloneArgs), ctypes.c_size_t)
 
 def threads() -> int:
     """Threads of this process, those of C libraries included."""
-    return os.stat("/proc/self/task").st_nlink - 2  # noqa: PTH116 - hot, and not a Path's job
+    return os.stat("/proc/self/task").st_nlink - 2  # noqa: PTH116 - runs before every fork
 
 
 def fork_into(cgroup_fd: int, *, clear_signal_handlers: bool = False) -> int:
@@ -68,13 +66,8 @@ def fork_into(cgroup_fd: int, *, clear_signal_handlers: bool = False) -> int:
     cgroup.procs or to the common ancestor's), EAGAIN (pids.max), ENOSYS (seccomp or Linux
     before 5.3), EDEADLK (more than one thread).
     """
-    path = Path(os.readlink(f"/proc/self/fd/{cgroup_fd}"))  # noqa: PTH115
     if threads() != 1:
-        raise CgroupError(
-            str(path), "", None, errno.EDEADLK,
-            remedy="this process has several threads and only one with a single thread may "
-            "clone3: start the child by other means and place() it",
-        )  # fmt: skip
+        raise clone_refused(cgroup_fd, errno.EDEADLK)
     flags = CLONE_INTO_CGROUP | (CLONE_CLEAR_SIGHAND if clear_signal_handlers else 0)
     args = _CloneArgs(flags=flags, exit_signal=signal.SIGCHLD, cgroup=cgroup_fd)
     python = ctypes.pythonapi
@@ -86,6 +79,5 @@ def fork_into(cgroup_fd: int, *, clear_signal_handlers: bool = False) -> int:
     number = ctypes.get_errno()
     python.PyOS_AfterFork_Parent()
     if pid < 0:
-        error = OSError(number, os.strerror(number))
-        raise translate(path, cgroup_fd, "cgroup.procs", None, error)
+        raise clone_refused(cgroup_fd, number)
     return pid

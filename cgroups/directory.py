@@ -14,16 +14,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agentcg.cgroups.refusal import translate
+from agentcg.cgroups.refusal import is_gone, translate
 from agentcg.errors import CgroupError, InvalidInput
 
 NAME_MAX = 255
+
+# ENOENT: no such file. EOPNOTSUPP: the file is there but the feature is off (PSI, swap).
+_ABSENT = (errno.ENOENT, errno.EOPNOTSUPP)
+
 _CHUNK_BYTES = 16384  # more than memory.stat needs: one read gets a whole file
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC
 # O_NONBLOCK: memory.high and memory.max then take effect without the writer reclaiming
 # memory on the spot (Linux 6.16); elsewhere and on older kernels it changes nothing.
-_WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK
+OPEN_WRITE = os.O_WRONLY | os.O_NONBLOCK
 
 
 def read_at(dir_fd: int, name: str) -> str:
@@ -96,16 +100,26 @@ class Directory:
         try:
             return read_at(self._fd, _check_knob(knob))
         except OSError as error:
-            raise self._refused(error, knob) from error
+            raise self.refused(error, knob) from error
 
-    def _open(self, knob: str, flags: int, value: object = None) -> int:
+    def read_or_none(self, knob: str) -> str | None:
+        """As `read`, but `None` where this kernel or this cgroup has no such file."""
         try:
-            return os.open(_check_knob(knob), flags, dir_fd=self._fd)
+            return read_at(self._fd, _check_knob(knob))
         except OSError as error:
-            raise self._refused(error, knob, value) from error
+            if error.errno in _ABSENT and not is_gone(self._fd):
+                return None
+            raise self.refused(error, knob) from error
+
+    def open_file(self, knob: str, flags: int, value: object = None) -> int:
+        """A descriptor of file `knob`, which the caller closes; `value` is for errors only."""
+        try:
+            return os.open(_check_knob(knob), flags | os.O_CLOEXEC, dir_fd=self._fd)
+        except OSError as error:
+            raise self.refused(error, knob, value) from error
 
     def _write(self, knob: str, value: str) -> None:
-        fd = self._open(knob, _WRITE, value)
+        fd = self.open_file(knob, OPEN_WRITE, value)
         try:
             self._write_fd(fd, knob, value)
         finally:
@@ -115,10 +129,13 @@ class Directory:
         try:
             os.write(fd, value.encode())
         except OSError as error:
-            raise self._refused(error, knob, value) from error
+            raise self.refused(error, knob, value, is_open=True) from error
 
-    def _refused(self, error: OSError, knob: str = "", value: object = None) -> CgroupError:
-        return translate(self.path, self._fd, knob, value, error)
+    def refused(
+        self, error: OSError, knob: str = "", value: object = None, *, is_open: bool = False
+    ) -> CgroupError:
+        """The error to raise for `error`; `is_open`: the file existed, its use was refused."""
+        return translate(self.path, self._fd, knob, value, error, is_open=is_open)
 
     # --- Extended attributes --------------------------------------------------------------
 
@@ -129,7 +146,7 @@ class Directory:
         except OSError as error:
             if error.errno == errno.ENODATA:
                 return None
-            raise self._refused(error, f"user.{name}") from error
+            raise self.refused(error, f"user.{name}") from error
 
     def set_attr(self, name: str, value: bytes) -> None:
         """Set extended attribute `user.<name>`; it lives as long as the cgroup.
@@ -139,7 +156,7 @@ class Directory:
         try:
             os.setxattr(self._fd, f"user.{name}", value)
         except OSError as error:
-            raise self._refused(error, f"user.{name}", value) from error
+            raise self.refused(error, f"user.{name}", value) from error
 
     def remove_attr(self, name: str) -> None:
         """Remove extended attribute `user.<name>` if it is set."""
@@ -147,7 +164,7 @@ class Directory:
             os.removexattr(self._fd, f"user.{name}")
         except OSError as error:
             if error.errno != errno.ENODATA:
-                raise self._refused(error, f"user.{name}") from error
+                raise self.refused(error, f"user.{name}") from error
 
 
 def _check_knob(knob: str) -> str:

@@ -18,6 +18,7 @@ from agentcg.cgroups.knobs import SINCE
 from agentcg.errors import CgroupError, CgroupGone, ControllerMissing
 
 PLACE = "cgroup.procs"
+CLONE = "clone3"  # not a file: the key of its remedies
 SUBTREE = "cgroup.subtree_control"
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "hugetlb", "pids", "rdma", "misc", "dmem")
 
@@ -32,6 +33,8 @@ _READ_ONLY = (
 )
 _VALUE = "the kernel does not take this value"
 
+_KINDS = ("user.", ".pressure")  # files that share their remedies
+
 # (errno, file) first, then (errno, "") for any file.
 _REMEDIES: dict[tuple[int, str], str] = {
     (errno.EBUSY, SUBTREE): "processes live in this cgroup, and only leaves may hold processes: "
@@ -44,9 +47,26 @@ _REMEDIES: dict[tuple[int, str], str] = {
     (errno.EACCES, PLACE): "the writer needs write access to cgroup.procs here and in the common "
     "ancestor of both cgroups: run as root, or move within one delegated subtree",
     (errno.EOPNOTSUPP, PLACE): "the cgroup is threaded or invalid: see its cgroup.type",
-    (errno.EAGAIN, PLACE): "pids.max of the cgroup or an ancestor is reached",
+    (errno.ENOENT, PLACE): "the process is outside the writer's cgroup namespace",
+    (errno.EAGAIN, CLONE): "pids.max of the cgroup or an ancestor is reached",
+    (errno.EBUSY, CLONE): "this cgroup passes controllers on to children, and only leaves may "
+    "hold processes: clone into a leaf",
+    (errno.ENOSYS, CLONE): "no clone3 here (seccomp of a container, or Linux before 5.3): start "
+    "the process and place() it",
+    (errno.EINVAL, CLONE): "this kernel cannot clone into a cgroup (Linux 5.7 can): start the "
+    "process and place() it",
+    (errno.EDEADLK, CLONE): "this process has several threads, and only one with a single "
+    "thread may clone3: start the child by other means and place() it",
     (errno.ENOENT, SUBTREE): "the controller is not available here: see cgroup.controllers",
-    (errno.EINVAL, SUBTREE): "this kernel knows no such controller",
+    (errno.EOPNOTSUPP, SUBTREE): "the cgroup is threaded: see its cgroup.type",
+    (errno.ENODEV, "io.max"): "no such block device",
+    (errno.EINVAL, "memory.reclaim"): "this kernel does not know swappiness= (Linux 6.9 does)",
+    (errno.EBUSY, ".pressure"): "this descriptor has a trigger already",
+    (errno.EINVAL, ".pressure"): "without CAP_SYS_RESOURCE the window must be a multiple of 2 s",
+    (errno.EOPNOTSUPP, ".pressure"): "PSI is off: boot with psi=1",
+    (errno.EOPNOTSUPP, "user."): "this kernel keeps no user attributes on cgroups (Linux 5.7 does)",
+    (errno.ENOSPC, "user."): "the kernel keeps 128 user attributes of 128 KiB together per cgroup",
+    (errno.E2BIG, "user."): "an attribute holds 64 KiB at most",
     (errno.EAGAIN, ""): "cgroup.max.depth or cgroup.max.descendants of an ancestor is reached",
     (errno.EBUSY, ""): "it still holds processes or child cgroups",
     (errno.EEXIST, ""): "a cgroup of this name exists already",
@@ -55,23 +75,27 @@ _REMEDIES: dict[tuple[int, str], str] = {
     (errno.EROFS, ""): _READ_ONLY,
     (errno.EINVAL, ""): _VALUE,
     (errno.ERANGE, ""): _VALUE,
-    (errno.EOPNOTSUPP, ""): "this kernel was built or booted without it (pressure: psi=1)",
     (errno.EMFILE, ""): "too many open files: raise LimitNOFILE",
-    (errno.ENOSPC, ""): "the kernel's bound on extended attributes of a cgroup is reached",
 }
 
 
 def remedy(number: int, knob: str) -> str:
     """What to do when the kernel answers `number` on file `knob`."""
-    return _REMEDIES.get((number, knob)) or _REMEDIES.get((number, ""), "")
+    kind = next((kind for kind in _KINDS if kind in knob), knob)
+    return _REMEDIES.get((number, kind)) or _REMEDIES.get((number, ""), "")
 
 
-def translate(path: Path, dir_fd: int, knob: str, value: object, error: OSError) -> CgroupError:
-    """The error to raise for `error`, met on file `knob` of the cgroup open as `dir_fd`."""
+def translate(
+    path: Path, dir_fd: int, knob: str, value: object, error: OSError, *, is_open: bool = False
+) -> CgroupError:
+    """The error to raise for `error`, met on file `knob` of the cgroup open as `dir_fd`.
+
+    `is_open`: the file itself was there, so that ENOENT is about what was written.
+    """
     number = error.errno or errno.EIO
     if number in (errno.ENOENT, errno.ENODEV) and is_gone(dir_fd):
         return CgroupGone(str(path), knob, value, number, remedy="the cgroup was removed")
-    if number == errno.ENOENT and knob:
+    if number == errno.ENOENT and knob and not is_open:
         return absent_file(path, knob, value)
     return CgroupError(str(path), knob, value, number, remedy=remedy(number, knob))
 
@@ -80,8 +104,10 @@ def is_gone(dir_fd: int) -> bool:
     """Whether the cgroup behind the descriptor was removed. Each cgroup has this file."""
     try:
         os.stat("cgroup.controllers", dir_fd=dir_fd)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
+    except OSError:
+        return False
     return False
 
 
@@ -162,10 +188,30 @@ def _how_to_enable(path: Path, culprit: Path, controller: str) -> str:
 # --- Errors of our own ----------------------------------------------------------------------
 
 
+def clone_refused(cgroup_fd: int, number: int) -> CgroupError:
+    """The error of a `clone3` into the cgroup open as `cgroup_fd`."""
+    path = os.readlink(f"/proc/self/fd/{cgroup_fd}")  # noqa: PTH115 - not a place to go to
+    if number == errno.ENODEV:
+        return CgroupGone(path, "", None, number, remedy="the cgroup was removed")
+    return CgroupError(path, "", None, number, remedy=remedy(number, CLONE))
+
+
 def still_busy(path: Path, occupants: Sequence[str]) -> CgroupError:
     """A cgroup that cannot be removed, and who is in it."""
     who = ", ".join(occupants) or "processes that are still dying"
     return CgroupError(str(path), "", None, errno.EBUSY, remedy=f"still in it: {who}")
+
+
+def internal_processes(path: Path, pids: Sequence[int]) -> CgroupError:
+    """Controllers cannot be passed on while processes live in the cgroup itself."""
+    who = f" (in it: process {', '.join(map(str, pids[:3]))})" if pids else ""
+    hint = remedy(errno.EBUSY, SUBTREE) + who
+    return CgroupError(str(path), SUBTREE, None, errno.EBUSY, remedy=hint)
+
+
+def not_understood(path: Path, knob: str, error: ValueError) -> CgroupError:
+    """A file whose content is not what the kernel documents."""
+    return CgroupError(str(path), knob, None, None, remedy=f"unexpected content: {error}")
 
 
 def process_ended(path: Path, pid: int | None) -> CgroupError:

@@ -8,6 +8,7 @@ Limits: those of `clone.fork_into` (one thread only).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -106,10 +107,16 @@ def _child(start: Start, report_fd: int) -> NoReturn:
         stage = "exec"
         os.execvpe(start.argv[0], list(start.argv), dict(start.env))  # noqa: S606
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.write(report_fd, f"{error.errno} {stage}".encode())
+        _report(report_fd, error.errno or 0, stage)
+    except Exception as error:  # whatever it is, the parent must not take it for success
+        _report(report_fd, 0, f"{stage}: {error!r}")
     finally:
         os._exit(127)
+
+
+def _report(fd: int, number: int, stage: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(fd, f"{number} {stage}"[:4000].encode(errors="replace"))
 
 
 def _move_above(fd: int, taken: Collection[int]) -> int:
@@ -144,4 +151,4 @@ def _await_exec(pid: int, report_fd: int, program: str, timeout_s: float) -> Non
     if report:
         os.waitpid(pid, 0)
         number, _, stage = report.partition(" ")
-        raise SpawnError(program, stage, int(number))
+        raise SpawnError(program, stage, int(number) or errno.EINVAL)

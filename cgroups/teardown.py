@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from agentcg.cgroups import refusal
-from agentcg.cgroups.knobs import CGROUP_KILL
+from agentcg.cgroups.knobs import CGROUP_EVENTS, CGROUP_KILL
 from agentcg.errors import CgroupError, CgroupGone
 
 if TYPE_CHECKING:
@@ -35,17 +35,18 @@ _PAUSE_S: Final = 0.002
 def wait_empty(cgroup: Cgroup, timeout_s: float) -> bool:
     """Wait until `cgroup.events` says `populated 0`, or for `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    fd = os.open("cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=cgroup.fileno())
+    fd = cgroup.open_file(CGROUP_EVENTS.name, os.O_RDONLY)
     try:
         poller = select.poll()
         poller.register(fd, select.POLLPRI)
-        # The read re-arms the poll: the order read, poll loses no change.
-        while cgroup.events().populated:
-            os.pread(fd, 256, 0)
+        # Reading through this descriptor re-arms its poll, so no change is lost in between.
+        while CGROUP_EVENTS.parse(os.pread(fd, 256, 0).decode()).populated:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return False
             poller.poll(left_s * 1000)
+    except OSError as error:
+        raise cgroup.refused(error, CGROUP_EVENTS.name) from error
     finally:
         os.close(fd)
     return True
@@ -128,6 +129,7 @@ def drain(cgroup: Cgroup, target: Cgroup, timeout_s: float) -> int:
 
 
 def _move(pid: int, target: Cgroup) -> int:
+    """1 if the process moved, 0 if it ended before."""
     try:
         target.place(pid)
     except CgroupGone:
@@ -163,7 +165,7 @@ def _remove_directory(parent: Cgroup, child: Cgroup, name: str, timeout_s: float
             return
         except OSError as error:
             if error.errno != errno.EBUSY:
-                raise child._refused(error) from error
+                raise child.refused(error) from error
             occupants = _occupants(child)
             if occupants or time.monotonic() >= deadline:
                 raise refusal.still_busy(child.path, occupants) from error

@@ -54,7 +54,7 @@ class Watcher(Generic[Token]):
     def watch(self, cgroup: Cgroup, token: Token) -> None:
         """Report `token` whenever `cgroup.events` of `cgroup` changes, and once it is removed
         after a change. What holds already is not reported: read `events()` after this."""
-        fd = cgroup._open("cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        fd = cgroup.open_file("cgroup.events", os.O_RDONLY)
         os.pread(fd, 256, 0)  # the kernel reports changes since the last read
         self._add(fd, token, is_trigger=False)
 
@@ -147,7 +147,7 @@ def _open_pressure(cgroup: Cgroup | None, resource: Resource, text: str) -> int:
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
     if cgroup is not None:
         knob = f"{resource}.pressure"
-        fd = cgroup._open(knob, flags, text)
+        fd = cgroup.open_file(knob, flags, text)
         path, dir_fd = cgroup.path, cgroup.fileno()
     else:
         knob, path, dir_fd = resource, _HOST, -1
@@ -161,5 +161,5 @@ def _open_pressure(cgroup: Cgroup | None, resource: Resource, text: str) -> int:
         os.write(fd, text.encode() + b"\0")
     except OSError as error:
         os.close(fd)
-        raise translate(path, dir_fd, knob, text, error) from error
+        raise translate(path, dir_fd, knob, text, error, is_open=True) from error
     return fd
