@@ -11,7 +11,7 @@ STAMPS := .cache/stamps
 PREFIX ?= /opt/agentcg
 # Options for pytest: make unit PYTEST='-k policy -x'
 PYTEST ?=
-# Kernel of the guest tier: a name of tests/vm/kernels.toml, or all of them
+# Kernel of the guest tier: a name of tests/vm/kernels, or all of them
 KERNEL ?= all
 
 .PHONY: help
@@ -60,7 +60,7 @@ guest-build: $(STAMPS)/packages ## the guest's images (kept in .cache)
 
 .PHONY: guest
 guest: guest-build ## tests under systemd in a virtual machine, on every kernel (KERNEL=6.12: on one)
-	tests/vm/guest run --kernel $(KERNEL) -- pytest tests/guest $(PYTEST)
+	tests/vm/guest run --kernel $(KERNEL) -- python3 -m pytest tests/guest $(PYTEST)
 
 # --- Running -------------------------------------------------------------------------------
 
