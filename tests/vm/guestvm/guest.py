@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest with the project in it: start, install, copy in and out, run commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from guestvm import host, project
+from guestvm.channel import Channel, Outcome, Request, Sink
+from guestvm.errors import GuestError, UsageError
+from guestvm.initrd import initrd
+from guestvm.instance import Instance
+from guestvm.kernels import Kernel
+from guestvm.qemu import Machine
+from guestvm.rootfs import rootfs
+from guestvm.snapshot import BOOT_TIMEOUT_S, Discard, settle, snapshot
+
+GREETING_TIMEOUT_S = 20.0
+STEP_TIMEOUT_S = 120.0
+WORK = f"/{project.WORK}"
+SKIPPED = frozenset((".git", ".venv", "__pycache__", "node_modules", ".cache"))
+# Deterministic commands start at a multiple of this on the guest's monotonic clock.
+ALIGN_S = 20.0
+_INSTALLED = "installed"
+
+_UNPACK = f"""
+rm -rf {WORK} /{project.SITE}/agentcg
+tar -xf - --no-overwrite-dir -C / || exit
+cd /usr/local/lib
+[ ! -e sysusers.d/agentcg.conf ] || systemd-sysusers $PWD/sysusers.d/agentcg.conf || exit
+[ ! -e tmpfiles.d/agentcg.conf ] || systemd-tmpfiles --create $PWD/tmpfiles.d/agentcg.conf || exit
+systemctl daemon-reload
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What kind of guest to start."""
+
+    memory_bytes: int
+    cpus: int
+    deterministic: bool = False
+    cold: bool = False  # boot, even where a snapshot would do
+
+
+class Collect:
+    """Output to look at."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> object:
+        """Keep it."""
+        self.data += data
+        return len(data)
+
+    def flush(self) -> object:
+        """Nothing."""
+        return None
+
+
+def machine(kernel: Kernel, options: Options) -> Machine:
+    """The machine for a kernel; builds the root and the initrd if they are missing."""
+    root = rootfs()
+    return Machine(
+        kernel=kernel.name,
+        cpu_model=kernel.cpu,
+        vmlinuz=root / kernel.name / "vmlinuz",
+        initrd=initrd(root / kernel.name),
+        root=root / "root.img",
+        memory_bytes=options.memory_bytes,
+        cpus=options.cpus,
+        deterministic=options.deterministic,
+    )
+
+
+class Guest:
+    """A running guest by name."""
+
+    def __init__(self, name: str) -> None:
+        self.instance = Instance(name)
+
+    def start(self, kernel: Kernel, options: Options, *, detached: bool) -> None:
+        """Start it, from a snapshot where that is possible, and give it its identity."""
+        built = machine(kernel, options)
+        if options.cold or options.deterministic:
+            self.instance.start(built, built.root, None, detached=detached)
+            settle(self.instance)
+        else:
+            saved = snapshot(built)
+            self.instance.start(built, saved.disk, saved.ram, detached=detached)
+        try:
+            with self._channel(BOOT_TIMEOUT_S) as channel:
+                hostname = f"guest-{self.instance.name}"
+                channel.configure(hostname, set_clock=not options.deterministic)
+        except BaseException:
+            self.instance.stop()
+            raise
+
+    def _channel(self, timeout_s: float = GREETING_TIMEOUT_S) -> Channel:
+        return Channel(self.instance.directory, self.instance.failure, timeout_s)
+
+    def install(self) -> None:
+        """Install the checkout, unless it is there already in its present form."""
+        packed = project.pack(project.items())
+        state = self.instance.directory / _INSTALLED
+        with contextlib.suppress(OSError):
+            if state.read_text() == packed.key:
+                return
+        with tempfile.TemporaryFile() as file:
+            file.write(packed.archive)
+            file.seek(0)
+            self._step("installing the project", ["/bin/sh", "-c", _UNPACK], stdin=file)
+        state.write_text(packed.key)
+
+    def push(self, source: Path, target: str) -> None:
+        """Copy a directory (without .git, caches and environments) or a file to `target`."""
+        if not source.exists():
+            raise UsageError(f"{source}: there is no such file or directory")
+        with tempfile.TemporaryFile() as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+                name = "." if source.is_dir() else source.name
+                archive.add(source, name, filter=_wanted)
+            file.seek(0)
+            script = 'mkdir -p "$1" && tar -xf - --no-same-owner -C "$1"'
+            self._step(f"pushing {source}", ["/bin/sh", "-c", script, "sh", target], stdin=file)
+
+    def fetch(self, source: str, target: Path) -> None:
+        """Copy a file or a directory of the guest into the directory `target`."""
+        target.mkdir(parents=True, exist_ok=True)
+        unpack = ["tar", "-xf", "-", "--no-same-owner", "-C", str(target)]
+        with subprocess.Popen(unpack, stdin=subprocess.PIPE) as unpacker:
+            pipe = cast("IO[bytes]", unpacker.stdin)
+            directory, name = os.path.split(source.rstrip("/"))
+            pack = ["tar", "-cf", "-", "-C", directory or "/", name or "."]
+            self._step(f"fetching {source}", pack, stdout=pipe)
+            pipe.close()
+        if unpacker.returncode:
+            raise GuestError(f"fetching {source}: tar on the host: {unpacker.returncode}")
+
+    def _step(
+        self,
+        what: str,
+        argv: Sequence[str],
+        stdin: IO[bytes] | None = None,
+        stdout: Sink | None = None,
+    ) -> None:
+        errors = Collect()
+        request = Request(argv, cwd="/", stdin=stdin is not None)
+        with self._channel() as channel:
+            sink = stdout or errors
+            outcome = channel.run(request, sink, errors, stdin, timeout_s=STEP_TIMEOUT_S)
+        if outcome.status:
+            raise GuestError(f"{what} failed: {errors.data.decode(errors='replace').strip()}")
+
+    def run(
+        self,
+        request: Request,
+        *,
+        stdin: IO[bytes] | None = None,
+        timeout_s: float | None = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+    ) -> Outcome:
+        """Run a command, its output to ours."""
+        with self._channel() as channel:
+            out = stdout or sys.stdout.buffer
+            return channel.run(request, out, stderr or sys.stderr.buffer, stdin, timeout_s)
+
+
+def _wanted(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(info.name).name in SKIPPED else info

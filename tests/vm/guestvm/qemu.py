@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The QEMU command line: a pure function of what is wanted."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+PORTS = 8  # commands that can run in one guest at the same time
+PORT_NAME = "agentcg.{}"
+DISK = "disk.qcow2"
+CONSOLE = "console.log"
+QMP_SOCKET = "qmp"
+PORT_SOCKET = "port{}"
+
+# Guest instructions take 2**3 ns each: about what emulation reaches, so that time outs that a
+# program measures by the guest's clock mean roughly what they say.
+ICOUNT_SHIFT = 3
+RTC_BASE = "2026-01-01T00:00:00"
+
+_APPEND = "console=ttyS0 quiet panic=-1 oops=panic systemd.show_status=0 mitigations=off"
+# Nothing random, so that every boot executes the same instructions.
+_APPEND_DETERMINISTIC = (
+    "nokaslr norandmaps random.trust_cpu=off random.trust_bootloader=off no_timer_check"
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What kind of guest: everything that its snapshot depends on."""
+
+    kernel: str
+    cpu_model: str
+    vmlinuz: Path
+    initrd: Path
+    root: Path
+    memory_bytes: int
+    cpus: int
+    deterministic: bool = False
+
+
+def qemu_argv(machine: Machine, program: str, ram: Path | None = None) -> list[str]:
+    """The command; it expects its working directory to be the guest's own.
+
+    `ram` is a saved state to go on from, which leaves the guest stopped.
+    """
+    return [
+        program,
+        *_base(machine),
+        *_clock(machine),
+        *_devices(machine),
+        *(["-incoming", f"exec:zstd -dcq {shlex.quote(str(ram))}"] if ram else []),
+    ]
+
+
+def _base(machine: Machine) -> list[str]:
+    append = f"{_APPEND} {_APPEND_DETERMINISTIC}" if machine.deterministic else _APPEND
+    return [
+        *("-machine", "q35,vmport=off,smm=off", "-nodefaults", "-no-user-config"),
+        *("-display", "none", "-no-reboot"),
+        *("-smp", str(machine.cpus), "-m", f"{machine.memory_bytes >> 20}M"),
+        *("-kernel", str(machine.vmlinuz), "-initrd", str(machine.initrd), "-append", append),
+    ]
+
+
+def _clock(machine: Machine) -> list[str]:
+    if not machine.deterministic:
+        return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", machine.cpu_model]
+    return [
+        *("-accel", "tcg,thread=single,tb-size=512"),
+        *("-cpu", f"{machine.cpu_model},-rdrand,-rdseed"),
+        *("-icount", f"shift={ICOUNT_SHIFT},sleep=off"),
+        *("-rtc", f"base={RTC_BASE},clock=vm"),
+    ]
+
+
+def _devices(machine: Machine) -> list[str]:
+    devices = [
+        *("-drive", f"file={DISK},format=qcow2,if=none,id=root,cache=unsafe,discard=unmap"),
+        *("-device", "virtio-blk-pci,drive=root,serial=root"),
+        *("-chardev", f"file,id=console,path={CONSOLE}", "-serial", "chardev:console"),
+        *("-qmp", f"unix:{QMP_SOCKET},server=on,wait=off"),
+        *("-device", f"virtio-serial-pci,max_ports={PORTS + 1}"),
+    ]
+    if not machine.deterministic:
+        devices += ["-device", "virtio-rng-pci"]
+    for index in range(PORTS):
+        socket = f"socket,id=port{index},path={PORT_SOCKET.format(index)},server=on,wait=off"
+        port = f"virtserialport,chardev=port{index},name={PORT_NAME.format(index)}"
+        devices += ["-chardev", socket, "-device", port]
+    return devices

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root file system that all kernels share, and the kernels: one cache entry.
+
+mmdebstrap makes the tree, its last hook (image/customize.sh) adds the kernels' modules and
+writes the disk image; nothing is mounted, so that it works in any container.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from guestvm import cache, host
+from guestvm.errors import GuestError
+from guestvm.kernels import LIST, Kernel, load_kernels
+from guestvm.progress import run_logged, say, warn
+
+SUITE = "trixie"
+IMAGE_SIZE = "4G"  # sparse
+IMAGE_FILES = Path(__file__).resolve().parent.parent / "image"
+CUSTOMIZE = IMAGE_FILES / "customize.sh"
+
+PACKAGES = (
+    # the system
+    "systemd systemd-sysv dbus kmod mount util-linux procps iproute2 attr curl time "
+    # what agentcg needs
+    "python3 python3-bpfcc libbpf1 bpftool python3-aiohttp python3-msgspec "
+    "python3-prometheus-client python3-psutil python3-pyroute2 python3-rich python3-sdnotify "
+    "python3-typer python3-yaml "
+    # what its tests need
+    "python3-pytest python3-pytest-asyncio python3-hypothesis python3-jsonschema stress-ng crun"
+).split()
+
+_OPTIONS = (
+    "--variant=essential",
+    "--skip=check/qemu",
+    '--aptopt=APT::Install-Recommends "false"',
+    # Archived suites keep their last, expired index.
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/info/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+)
+
+
+def rootfs() -> Path:
+    """The cache entry with root.img and, for each kernel, NAME/{vmlinuz,version,*.ko}."""
+    key = cache.content_key([Path(__file__), CUSTOMIZE, LIST])
+    return cache.entry("root", key, "the root file system", _build)
+
+
+def _build(directory: Path) -> None:
+    kernels = load_kernels()
+    host.install_packages()
+    say("building the root file system and fetching the kernels (about a minute, once)")
+    started_s = time.monotonic()
+    argv = mmdebstrap_argv(directory, kernels, host.mirror(), host.keyring())
+    run_logged(argv, directory / "build.log", "building the root file system")
+    for kernel in kernels:
+        _check_kernel(directory, kernel)
+    size_mib = (directory / "root.img").stat().st_blocks * 512 >> 20
+    say(f"built in {time.monotonic() - started_s:.0f} s, {size_mib} MiB")
+
+
+def mmdebstrap_argv(
+    directory: Path, kernels: list[Kernel], mirror: str, keyring: Path | None
+) -> list[str]:
+    """The command that fills `directory`."""
+    signed = f"[signed-by={keyring}] " if keyring else ""
+    suites = [SUITE, *(kernel.suite for kernel in kernels if kernel.suite != SUITE)]
+    wanted = " ".join(f"{kernel.name}:{kernel.suite}:{kernel.package}" for kernel in kernels)
+    return [
+        host.program("mmdebstrap"),
+        *_OPTIONS,
+        f"--include={','.join(PACKAGES)}",
+        f'--customize-hook={CUSTOMIZE} "$1" "{directory}" {IMAGE_SIZE} {wanted}',
+        "--format=null",
+        SUITE,
+        "-",
+        *(f"deb {signed}{mirror} {suite} main" for suite in dict.fromkeys(suites)),
+    ]
+
+
+def _check_kernel(directory: Path, kernel: Kernel) -> None:
+    version = kernel_version(directory, kernel)
+    if not (directory / kernel.name / "vmlinuz").is_file():
+        raise GuestError(f"kernel {kernel.name}: {kernel.package} holds no vmlinuz")
+    if not version.startswith(kernel.name + "."):
+        warn(f"kernel {kernel.name}: {kernel.suite} has {version} now; using that")
+
+
+def kernel_version(directory: Path, kernel: Kernel) -> str:
+    """The full release of a built kernel, as `uname -r` prints it."""
+    return (directory / kernel.name / "version").read_text().strip()
