@@ -161,6 +161,7 @@ class Grant(Answer, frozen=True):
     reason: str
     rule: str | None = None  # file:line of the policy rule
     waited_s: float = 0.0
+    memory_need_bytes: int | None = None  # what admission counts with; None: not known
 
 
 class Executed(Answer, frozen=True):

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions as pure functions: the same input gives the same answer.
+
+Nothing here reads a file, a clock or a random number; time comes in as `now` (seconds since
+the epoch). So the engine runs alike in the daemon, in tests on literals and in a simulator.
+Every function is total on what its types allow and linear in what it is given.
+
+- `model`: what the engine sees of host, sessions and calls
+- `grants`: what a call gets, or that it waits
+- `limits`: settings to the kernel's knobs, and how protection is shared out
+- `phases`: what a session is doing
+- `feedback`: what the agent is told about a call
+"""
+
+from .feedback import of_call
+from .grants import grant, renegotiate, widen
+from .limits import Protection, call_limits, host_limits, protect, runtime_limits, session_limits
+from .model import (
+    Admit,
+    CallRequest,
+    CallView,
+    Decision,
+    Ending,
+    HostView,
+    IntentView,
+    Refuse,
+    SessionView,
+    Wait,
+    committed_bytes,
+)
+from .phases import PhaseView, phase
+
+__all__ = [
+    "Admit",
+    "CallRequest",
+    "CallView",
+    "Decision",
+    "Ending",
+    "HostView",
+    "IntentView",
+    "PhaseView",
+    "Protection",
+    "Refuse",
+    "SessionView",
+    "Wait",
+    "call_limits",
+    "committed_bytes",
+    "grant",
+    "host_limits",
+    "of_call",
+    "phase",
+    "protect",
+    "renegotiate",
+    "runtime_limits",
+    "session_limits",
+    "widen",
+]

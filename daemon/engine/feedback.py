@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent is told about a call: a code, what happened in numbers, and a way on.
+
+The texts are made of numbers and fixed words only, so that they hold no control characters,
+no part of a command and no secret, and their length is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+
+from agentcg.daemon.messages import Account, Feedback, Grant
+from agentcg.units import format_duration, format_size
+
+from .model import Ending
+
+MIB = 1 << 20
+HEADROOM = 1.25  # of the peak, for the need that is proposed
+
+
+def of_call(account: Account, grant: Grant, ending: Ending) -> list[Feedback]:
+    """Everything worth telling about an ended call, the gravest first; never empty."""
+    told = []
+    if account.oom_kills or ending.reason == "oom":
+        told.append(_oom(account, grant, ending))
+    elif ending.exit_status is not None and ending.exit_status > 128:
+        told.append(_signal(ending.exit_status - 128, account, ending))
+    if _over(account, grant) and not told:
+        told.append(_over_grant(account, grant, ending))
+    if ending.lingering_processes:
+        told.append(_lingering(account, ending))
+    return told or [_ok(account, grant)]
+
+
+def waited(waited_s: float, need_bytes: int) -> Feedback:
+    """The call waited and then there was room."""
+    return Feedback(
+        code="waited",
+        text=f"The call waited {format_duration(waited_s)} until {format_size(need_bytes)} were "
+        "free; a smaller declared need waits less.",
+    )
+
+
+def no_room(waited_s: float, need_bytes: int, room_bytes: int) -> Feedback:
+    """The call waited as long as it was allowed to and went ahead all the same."""
+    return Feedback(
+        code="no-room",
+        text=f"After {format_duration(waited_s)} there was still no room for "
+        f"{format_size(need_bytes)} ({format_size(room_bytes)} free), so the call went ahead; it "
+        "may be slow. Run a smaller part, or wait for the other calls to end.",
+    )
+
+
+def over_grant(current_bytes: int | None, grant: Grant) -> Feedback:
+    """A running call has met its `memory_high` and is being slowed."""
+    return Feedback(
+        code="over-grant",
+        text=f"The call holds {format_size(current_bytes)} of a grant of "
+        f"{format_size(grant.memory_high_bytes)} and is being slowed; declare what it needs "
+        "(PATCH its memory_bytes), or run a smaller part.",
+    )
+
+
+def _oom(account: Account, grant: Grant, ending: Ending) -> Feedback:
+    peak = format_size(account.memory_peak_bytes)
+    after = format_duration(account.wall_s)
+    limit, whose = grant.memory_max_bytes, "its own limit"
+    if limit is None or (account.memory_peak_bytes or 0) < limit * 0.9:
+        limit, whose = ending.limit_bytes, "the limit of the session or host"
+    of = "" if limit is None else f" ({whose}: {format_size(limit)})"
+    return Feedback(
+        code="oom-call",
+        text=f"The kernel killed the call for memory at {peak} after {after}{of}; the call was "
+        f"killed, it did not fail by itself. {_way_on(account, ending)}",
+    )
+
+
+def _over_grant(account: Account, grant: Grant, ending: Ending) -> Feedback:
+    slowed = account.throttled_us
+    lost = "" if not slowed else f" and waited {format_duration(slowed / 1e6)} for memory"
+    return Feedback(
+        code="over-grant",
+        text=f"The call used {format_size(account.memory_peak_bytes)} of a grant of "
+        f"{format_size(grant.memory_high_bytes)}{lost}. {_way_on(account, ending)}",
+    )
+
+
+def _signal(number: int, account: Account, ending: Ending) -> Feedback:
+    after = format_duration(account.wall_s)
+    if ending.reason in ("killed", "session-closed"):
+        whose = "on request" if ending.reason == "killed" else "because its session was closed"
+    else:
+        whose = "not by agentcg and not for memory"
+    return Feedback(
+        code="signal",
+        text=f"The call was ended by {_signal_name(number)} after {after}, {whose}; its peak was "
+        f"{format_size(account.memory_peak_bytes)}.",
+    )
+
+
+def _lingering(account: Account, ending: Ending) -> Feedback:
+    count = ending.lingering_processes
+    subject = "1 process" if count == 1 else f"{count} processes"
+    return Feedback(
+        code="lingering",
+        text=f"{subject} of the call still run and hold "
+        f"{format_size(account.memory_current_bytes)}; stop them if they are not wanted, they "
+        "count against the session.",
+    )
+
+
+def _ok(account: Account, grant: Grant) -> Feedback:
+    high = grant.memory_high_bytes
+    of = "" if high is None else f" of {format_size(high)}"
+    return Feedback(
+        code="ok",
+        text=f"Peak {format_size(account.memory_peak_bytes)}{of} in "
+        f"{format_duration(account.wall_s)}.",
+    )
+
+
+def _over(account: Account, grant: Grant) -> bool:
+    """Whether the call met its limit; page cache may reach it without being slowed."""
+    if grant.memory_high_bytes is None:
+        return False
+    return bool(account.memory_high_events)
+
+
+def _way_on(account: Account, ending: Ending) -> str:
+    """What to do about too little memory, with the numbers to do it with."""
+    if account.memory_peak_bytes is None:
+        return "Run a smaller part, or declare a larger need."
+    need = propose(account.memory_peak_bytes)
+    if ending.limit_bytes is not None and need > ending.limit_bytes:
+        most = format_size(ending.limit_bytes)
+        return f"Run a smaller part: no call of this session can have more than {most}."
+    free = (
+        "" if ending.room_bytes is None else f"; {format_size(max(ending.room_bytes, 0))} free now"
+    )
+    return f"Run a smaller part, or declare {format_size(need)}{free}."
+
+
+def propose(peak_bytes: int) -> int:
+    """A need to declare after a peak: a quarter more, rounded up to a round number."""
+    wanted = peak_bytes * HEADROOM
+    step = 16 * MIB if wanted < 512 * MIB else 128 * MIB
+    return math.ceil(wanted / step) * step
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
