@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what was observed of a session to its result."""
+
+from __future__ import annotations
+
+from agentcg.daemon.replay.board import AgentWord, Board, CallWord
+from agentcg.daemon.replay.executor import Observed
+from agentcg.daemon.replay.plan import Plan
+from agentcg.daemon.replay.result import (
+    CallFigures,
+    MemoryFigures,
+    SessionResult,
+    State,
+    latency_of,
+)
+
+_KILLED = 128 + 9
+
+
+def collect(seen: Observed, alone_s: float | None = None) -> SessionResult:
+    """The result of one session; `alone_s` is what the same plan takes alone."""
+    plan, board = seen.player.plan, seen.board
+    state = _state(seen)
+    begun_ns = board.agent(AgentWord.BEGUN) or board.agent(AgentWord.START)
+    done_ns = board.agent(AgentWord.DONE) or seen.died_ns
+    ended_at_s = max(0.0, (done_ns - begun_ns) / 1e9) if begun_ns and done_ns else None
+    wall_s = ended_at_s if state == "completed" else None
+    return SessionResult(
+        priority=seen.player.priority,
+        trace=plan.name,
+        state=state,
+        exit_status=seen.exit_status,
+        ended_at_s=ended_at_s,
+        during=None if state == "completed" else _during(plan, board),
+        planned_s=plan.duration_s,
+        wall_s=wall_s,
+        late_s=None if wall_s is None else wall_s - plan.duration_s,
+        alone_s=alone_s,
+        x_alone=wall_s / alone_s if wall_s is not None and alone_s else None,
+        latency=latency_of(board.all_latencies()),
+        memory=_memory(seen),
+        calls=_calls(plan, board),
+        cpu_usage_us=seen.usage.cpu_stat.usage_us if seen.usage else None,
+    )
+
+
+def _state(seen: Observed) -> State:
+    if seen.exit_status is None:
+        return "stalled"
+    if seen.exit_status == _KILLED:
+        return "killed"
+    return "completed" if seen.exit_status == 0 else "failed"
+
+
+def _during(plan: Plan, board: Board) -> str:
+    """What the session was at when it ended: before the start, in a call, or thinking."""
+    if not board.agent(AgentWord.READY):
+        return "taking its base"
+    for number, call in enumerate(plan.calls):
+        if board.call(number, CallWord.BEGUN) and not board.call(number, CallWord.ENDED):
+            return f"call {number + 1} of {len(plan.calls)}: {call.command[:60]}"
+    return "thinking"
+
+
+def _memory(seen: Observed) -> MemoryFigures:
+    usage = seen.usage
+    events = usage.memory_events if usage else None
+    pressure = usage.memory_pressure if usage else None
+    return MemoryFigures(
+        high_events=events.high if events else None,
+        max_events=events.max if events else None,
+        oom_events=events.oom if events else None,
+        oom_kills=events.oom_kill if events else None,
+        stalled_us=pressure.full.total_us if pressure and pressure.full else None,
+        peak_bytes=usage.memory_peak if usage else None,
+        swap_peak_bytes=usage.memory_swap_peak if usage else None,
+    )
+
+
+def _calls(plan: Plan, board: Board) -> CallFigures:
+    numbers = range(len(plan.calls))
+    ended = [n for n in numbers if board.call(n, CallWord.ENDED)]
+    statuses = [board.call(n, CallWord.STATUS) for n in ended]
+    completed, killed = statuses.count(0), statuses.count(_KILLED)
+    return CallFigures(
+        planned=len(plan.calls),
+        completed=completed,
+        killed=killed,
+        failed=len(ended) - completed - killed,
+        not_run=len(plan.calls) - len(ended),
+        ungoverned=sum(board.call(n, CallWord.UNGOVERNED) for n in numbers),
+    )

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three ways to bound sessions that share one limit: `none`, `static`, `agentcg`.
+
+`none`: one cgroup with memory.max = limit, a cgroup in it for each session, nothing else. `static`:
+each session also has memory.max = limit / N. What a container host does today is one of these; in
+both, calls run in the agent's own cgroup. `agentcg`: the daemon's sessions, with their priorities,
+under a host bound of the same size.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agentcg.cgroups import Cgroup, Limits
+from agentcg.daemon.client import Client
+from agentcg.daemon.messages import OpenSession, Priority
+from agentcg.errors import Conflict
+
+ControlName = Literal["none", "static", "agentcg"]
+CONTROLS: tuple[ControlName, ...] = ("none", "static", "agentcg")
+PREFIX = "replay-"
+CALL_OOM_SCORE_ADJ = 500  # what `agentcg run` gives a call: the call dies before its agent
+KILL_TIMEOUT_S = 5.0
+_CONTROLLERS = ("memory", "cpu", "pids")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one session lives."""
+
+    session: Cgroup  # read for figures, killed as a whole
+    runtime: Cgroup  # the agent is born here
+    name: str | None = None  # at the daemon
+    call_oom_score_adj: int = 0
+
+
+class Control(ABC):
+    """Makes room for sessions and takes it away again; a context manager."""
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def open(self, priorities: list[Priority]) -> list[Place]:
+        """A place for each session, the limit in force."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Kill what still runs and remove everything that `open` made."""
+
+
+class Plain(Control):
+    """`none`, or `static` with `equal_parts`."""
+
+    def __init__(self, parent: Path, limit_bytes: int, *, equal_parts: bool, swap: bool) -> None:
+        self._parent = Cgroup.open(parent)
+        self._limit_bytes = limit_bytes
+        self._equal_parts = equal_parts
+        self._swap_max = None if swap else 0
+        self._name = f"{PREFIX}{os.getpid()}"
+        self._places: list[Place] = []
+
+    def open(self, priorities: list[Priority]) -> list[Place]:
+        """See `Control`."""
+        self._parent.enable(_CONTROLLERS)
+        with self._parent.create(self._name) as group:
+            group.enable(_CONTROLLERS)
+            group.apply(Limits(memory_max=self._limit_bytes, memory_swap_max=self._swap_max))
+            for number, priority in enumerate(priorities, 1):
+                session = group.create(f"{priority}-{number}")
+                self._places.append(Place(session, session))
+                if self._equal_parts:
+                    session.apply(Limits(memory_max=self._limit_bytes // len(priorities)))
+        return self._places
+
+    def close(self) -> None:
+        """See `Control`."""
+        for place in self._places:
+            place.session.close()
+        if self._name in self._parent.children():
+            self._parent.remove_tree(self._name)
+        self._parent.close()
+
+
+class Governed(Control):
+    """`agentcg`: sessions of a running daemon that has no others."""
+
+    def __init__(self, client: Client, limit_bytes: int, *, swap: bool) -> None:
+        self._client = client
+        self._limit_bytes = limit_bytes
+        self._swap = swap
+        self._opened: list[str] = []
+        self._places: list[Place] = []
+        others = client.sessions()
+        if others:
+            raise Conflict(
+                f"the daemon has sessions: {', '.join(other.name for other in others[:5])}",
+                remedy="replay bounds all sessions of the host together; close these first",
+            )
+        self._bound_before = client.host().memory_max_bytes
+
+    def open(self, priorities: list[Priority]) -> list[Place]:
+        """See `Control`."""
+        self._client.set_host_memory_max(self._limit_bytes)
+        for number, priority in enumerate(priorities, 1):
+            name = f"{PREFIX}{os.getpid()}-{priority}-{number}"
+            session = self._client.open_session(
+                OpenSession(name=name, priority=priority, labels={"agentcg/replay": "1"})
+            )
+            self._opened.append(name)
+            place = Place(
+                Cgroup.open(Path(session.cgroup)),
+                Cgroup.open(Path(session.runtime)),
+                name,
+                CALL_OOM_SCORE_ADJ,
+            )
+            self._places.append(place)
+            if not self._swap:
+                place.session.apply(Limits(memory_swap_max=0))
+        return self._places
+
+    def close(self) -> None:
+        """See `Control`."""
+        try:
+            for place in self._places:
+                place.session.kill()
+                place.session.wait_empty(KILL_TIMEOUT_S)
+                place.runtime.close()
+                place.session.close()
+            for name in self._opened:
+                self._client.close_session(name)
+        finally:
+            self._client.set_host_memory_max(self._bound_before)
