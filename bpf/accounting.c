@@ -48,6 +48,9 @@ BPF_ARRAY(lost, u64, 1);
 BPF_TABLE("lru_hash", struct process_key, u8, ended, 1024);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
+/* Never used: a ring has no types, this puts those of its records into the object's BTF. */
+BPF_ARRAY(record_types, struct agentcg_exec, 1);
+
 #define SIGNAL_GROUP_EXIT 4
 
 /* The member of type TYPE at offset OFF of the kernel object BASE; 0 where it cannot be read. */

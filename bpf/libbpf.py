@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARY = "libbpf.so.1"
+_MAP_INFO_BTF_ID = 16  # btf_id in struct bpf_map_info, in units of four bytes
 ANY, NOEXIST = 0, 1  # bpf.h: BPF_ANY, BPF_NOEXIST
 
 _SAMPLE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
@@ -32,6 +33,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_lookup_and_delete_elem": (c_int, [c_int, c_void_p, c_void_p]),
     "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
     "bpf_map_get_next_key": (c_int, [c_int, c_void_p, c_void_p]),
+    "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, c_void_p]),
     "ring_buffer__new": (c_void_p, [c_int, _SAMPLE, c_void_p, c_void_p]),
     "ring_buffer__epoll_fd": (c_int, [c_void_p]),
     "ring_buffer__consume": (c_int, [c_void_p]),
@@ -86,6 +88,15 @@ def pin(fd: int, path: Path) -> None:
 def get_pinned(path: Path) -> int:
     """A new descriptor (close-on-exec) of what is pinned at `path`."""
     return checked(library().bpf_obj_get(os.fsencode(path)), str(path))
+
+
+def btf_id_of_map(fd: int) -> int:
+    """The kernel's id of the BTF that describes a map's keys and values."""
+    info = (c_uint32 * 32)()  # struct bpf_map_info; what this kernel does not have stays 0
+    size = c_uint32(ctypes.sizeof(info))
+    result = library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
+    checked(result, "map information")
+    return int(info[_MAP_INFO_BTF_ID])
 
 
 class Map:

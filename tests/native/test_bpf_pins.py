@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pins: made once, complete or absent, found again by whoever comes next."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bpf_support import drain, leaf, pin_root
+
+from agentcg.bpf import Accounting, compile, libbpf, pins, records
+from agentcg.bpf.btf import Btf
+from agentcg.bpf.log import essence
+from agentcg.bpf.tunables import Tunables
+from agentcg.errors import BpfError
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with pin_root() as path:
+        yield path
+
+
+def _start(script: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_killed_daemon_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens while no daemon lives is counted, and its events wait for the next one."""
+    with leaf() as made:
+        daemon = _start(
+            "import sys, time; from agentcg.bpf import Accounting\n"
+            f"a = Accounting.open({str(root)!r}); a.track({made.id})\n"
+            "print('ready', flush=True); time.sleep(60)\n"
+        )
+        assert daemon.stdout is not None
+        assert daemon.stdout.readline() == "ready\n"
+        daemon.send_signal(signal.SIGKILL)
+        daemon.communicate()
+        made.run("/bin/sh", "-c", "exit 3")
+
+        monkeypatch.setattr(pins, "_run_helper", None)  # nothing is compiled again
+        accounting = Accounting.open(root)
+        assert accounting.tracked() == {made.id}
+        counters = accounting.untrack(made.id)
+        assert counters is not None
+        assert (counters.execs, counters.exits, counters.first_exit_status) == (1, 1, 3)
+        assert [type(e).__name__ for e in drain(accounting)] == ["ExecEvent", "ExitEvent"]
+        accounting.close()
+
+
+def test_events_lost_are_counted(root: Path) -> None:
+    """A full ring drops events, never counts: what is missing is known to the last event."""
+    accounting = Accounting.open(root, tunables=Tunables(ring_pages=1))
+    with leaf() as made:
+        accounting.track(made.id)
+        made.python("import os\nfor _ in range(300):\n    os.fork() or os._exit(0)\n    os.wait()")
+
+        counters = accounting.untrack(made.id)
+        read = len(drain(accounting))
+        assert counters is not None
+        assert (counters.execs, counters.exits) == (1, 301)
+        assert 0 < counters.events_lost == 302 - read
+        assert accounting.events_lost == counters.events_lost
+    accounting.close()
+
+
+def test_full_map_refuses(root: Path) -> None:
+    """One leaf too many is an error that says so; nothing tracked is evicted for it."""
+    accounting = Accounting.open(root, tunables=Tunables(accounts=2))
+    accounting.track(1)
+    accounting.track(2)
+    with pytest.raises(BpfError, match="cgroup 3 cannot be tracked"):
+        accounting.track(3)
+    assert accounting.tracked() == {1, 2}
+    accounting.untrack(1)
+    accounting.track(3)
+    accounting.close()
+
+
+def test_sets_of_other_versions_are_removed(root: Path) -> None:
+    """Opening another version or size removes the old set, and with it its programs."""
+    Accounting.open(root, tunables=Tunables(accounts=10)).close()
+    (old,) = root.iterdir()
+    Accounting.open(root, tunables=Tunables(accounts=20)).close()
+    (new,) = root.iterdir()
+    assert new != old
+
+
+def test_half_made_set_is_never_used(root: Path) -> None:
+    """What a helper that died left behind is thrown away."""
+    key = pins.key_of(Tunables())
+    (root / f"new-{key}").mkdir(parents=True)
+    accounting = Accounting.open(root)
+    assert [path.name for path in root.iterdir()] == [key]
+    accounting.close()
+
+
+def test_daemons_that_start_together_share_one_set(root: Path) -> None:
+    """The program is compiled once, whoever comes first."""
+    script = f"from agentcg.bpf import Accounting\nAccounting.open({str(root)!r}).track({{}})"
+    starting = [_start(script.format(n)) for n in (1, 2, 3)]
+    assert [process.wait() for process in starting] == [0, 0, 0]
+    accounting = Accounting.open(root)
+    assert accounting.tracked() == {1, 2, 3}
+    accounting.close()
+
+
+def test_unpin_leaves_nothing(root: Path) -> None:
+    """After `unpin` neither pins nor their directory exist."""
+    Accounting.open(root).unpin()
+    assert not root.exists()
+
+
+def test_mirrors_match_the_loaded_program(root: Path) -> None:
+    """Offsets and sizes of the Python records are those in the BTF of the loaded program."""
+    accounting = Accounting.open(root)
+    (pinned,) = root.iterdir()
+    fd = libbpf.get_pinned(pinned / "map_accounts")
+    with Btf.loaded(libbpf.btf_id_of_map(fd)) as loaded:
+        for name, mirror in (
+            ("agentcg_account", records.AccountRecord),
+            ("agentcg_event", records.EventRecord),
+            ("agentcg_exec", records.ExecRecord),
+        ):
+            ours = [(field[0], getattr(mirror, field[0]).offset) for field in mirror._fields_]
+            theirs = [(member.name, member.offset_bytes) for member in loaded.members(name)]
+            assert ours == theirs
+            assert ctypes.sizeof(mirror) == loaded.size(name)
+    os.close(fd)
+    accounting.close()
+
+
+def test_time_limit_leaves_nothing(root: Path) -> None:
+    """A helper that takes too long is ended, said to be so, and its work is not used."""
+    with pytest.raises(BpfError, match="not compiled and loaded within"):
+        Accounting.open(root, timeout_s=0.05)
+    Accounting.open(root).close()
+
+
+def test_without_bcc(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where bcc does not work, the error says so and what to install."""
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc/libbcc.py").write_text("")
+    (tmp_path / "bcc/__init__.py").write_text("raise OSError('libbcc.so.0: not there')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(BpfError, match=r"libbcc\.so\.0: not there.*python3-bpfcc"):
+        Accounting.open(root)
+    assert list(root.iterdir()) == []
+
+
+def test_without_permission(root: Path) -> None:
+    """A user without rights gets an error that names the directory."""
+    root.mkdir(mode=0o700)
+    script = f"from agentcg.bpf import Accounting\nAccounting.open({str(root)!r})"
+    user = subprocess.run(
+        [sys.executable, "-c", script], user=65534, capture_output=True, text=True, check=False
+    )
+    assert "BpfError" in user.stderr
+    assert str(root) in user.stderr
+
+
+def test_without_bpffs(tmp_path: Path) -> None:
+    """A directory that is on another file system is refused with the mount that is needed."""
+    with pytest.raises(BpfError, match="mount -t bpf bpf"):
+        Accounting.open(tmp_path / "pins")
+
+
+def test_compiler_errors_are_short(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of the compiler's log only the errors themselves are kept."""
+    with pytest.raises(BpfError):
+        compile.load_program({"DEPTH": 4})
+    reason = essence(capfd.readouterr().err)
+    assert "OFF_TASK_CGROUPS" in reason
+    assert len(reason) < 700
