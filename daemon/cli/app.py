@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from agentcg import __version__
-from agentcg.daemon.cli.commands import run
+from agentcg.daemon.cli.commands import run, status
 from agentcg.daemon.cli.exits import INTERRUPTED, SUMMARY, code_of, complain
 from agentcg.daemon.client import socket_path
 from agentcg.errors import AgentcgError
@@ -85,5 +85,6 @@ def choose(
     ctx.obj = socket or socket_path()
 
 
+app.command("status", help=status.HELP)(status.status)
 # Options of `run` end at the command: `agentcg run ls -l` gives -l to ls.
 app.command("run", help=run.HELP, context_settings={"allow_interspersed_args": False})(run.run)
