@@ -19,7 +19,17 @@ _MISREAD = {
     "tag:yaml.org,2002:null": "nothing",
     "tag:yaml.org,2002:timestamp": "a date",
 }
-_ORDER = ("memory_low", "memory_high", "memory_max")  # each at most the next
+# What a rule contradicts itself with: the first above the second.
+_AT_MOST = (
+    ("memory_low", "memory_high"),
+    ("memory_low", "memory_max"),
+    ("runtime_memory_low", "memory_high"),
+    ("runtime_memory_low", "memory_max"),
+    ("memory", "memory_high"),
+    ("memory", "memory_max"),
+    ("memory_high", "memory_max"),
+    ("memory_reserve", "memory_max"),
+)
 
 
 def check_text(text: str | bytes, name: str) -> list[Mistake]:
@@ -34,7 +44,7 @@ def parse(text: str | bytes, name: str, *, builtin: bool = False) -> tuple[File,
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     decoded = decode(data, mistakes)
     node = None if decoded is None else read(decoded, mistakes)
-    sections = {} if node is None else checker.document(node)
+    sections = {} if node is None or _empty(node) else checker.document(node)
     return File(name, sections), mistakes.all()
 
 
@@ -87,10 +97,10 @@ class _Checker:
             if not isinstance(key, yaml.ScalarNode):
                 self.wrong(key, field, "a key must be a word")
                 continue
-            path = f"{field}.{key.value[:64]}" if field else key.value[:64]
+            path = f"{field}.{_shown(key.value)}" if field else _shown(key.value)
             line = key.start_mark.line + 1
             if known is not None and key.value not in known:
-                hint = suggestion(key.value, known) or f"; known here: {', '.join(known)}"
+                hint = "" if self.mistakes.full else _known(key.value, known)
                 self.mistakes.add(position(key.start_mark), path, None, f"unknown key{hint}")
             elif key.value in seen:
                 rule = f"given twice; first in line {seen[key.value]}"
@@ -148,7 +158,7 @@ class _Checker:
         globs: dict[str, Glob] = {}
         key = Key("labels", GlobKind(), "")
         for name, (_, value) in self.mapping(node, field, None):
-            parsed = self.scalar(key, value, f"{field}.{name[:64]}")
+            parsed = self.scalar(key, value, f"{field}.{_shown(name)}")
             if parsed is not None:
                 globs[name] = parsed[0]
         if isinstance(node, yaml.MappingNode) and not 0 < len(node.value) <= LABELS_MAX:
@@ -194,9 +204,9 @@ class _Checker:
         nodes: dict[str, yaml.Node],
     ) -> None:
         """What is wrong with a rule although each of its values is right."""
-        for lower, upper in _pairs(settings):
-            low, high = settings[lower].value, settings[upper].value
-            if _exceeds(low, high):
+        for lower, upper in _AT_MOST:
+            both = lower in settings and upper in settings
+            if both and _exceeds(settings[lower].value, settings[upper].value):
                 rule = f"more than {upper} ({nodes[upper].value}) of the same rule"
                 self.wrong(nodes[lower], f"{field}.{lower}", rule)
         if section.name == "sessions" and "priority" in settings and "priority" in conditions:
@@ -206,19 +216,20 @@ class _Checker:
             self.wrong(nodes["wait"], f"{field}.wait", "calls of high priority never wait")
 
 
-def _pairs(settings: dict[str, Setting]) -> Iterator[tuple[str, str]]:
-    """Every (lower, upper) of the memory settings that one rule gives together."""
-    given = [name for name in _ORDER if name in settings]
-    for index, lower in enumerate(given):
-        for upper in given[index + 1 :]:
-            yield lower, upper
-
-
 def _exceeds(low: Memory, high: Memory) -> bool:
     """Whether `low` is above `high` whatever the whole is; sizes and shares do not compare."""
     if low.bytes is not None and high.bytes is not None:
         return low.bytes > high.bytes
     return low.share is not None and high.share is not None and low.share > high.share
+
+
+def _known(word: str, known: tuple[str, ...]) -> str:
+    return suggestion(word, known) or f"; known here: {', '.join(known)}"
+
+
+def _shown(key: str) -> str:
+    """A key in a path: bounded, and safe for a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in key[:64])
 
 
 def _is_version(node: yaml.Node) -> bool:

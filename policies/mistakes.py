@@ -48,11 +48,16 @@ class Mistakes:
 
     def add(self, at: tuple[int, int], field: str, value: str | None, rule: str) -> None:
         """Note that `field` at `at` (line, column; from 1) breaks `rule`."""
-        if len(self.found) >= MISTAKES_MAX:
+        if self.full:
             self.left_out += 1
             return
         shown = "" if value is None else clip(value, 60)
         self.found.append(Mistake(self.file, *at, field, shown, rule))
+
+    @property
+    def full(self) -> bool:
+        """Whether further mistakes are only counted, so that no hint needs working out."""
+        return len(self.found) >= MISTAKES_MAX
 
     def all(self) -> list[Mistake]:
         """Everything found, in file order, with a last line for what was left out."""

@@ -159,9 +159,13 @@ class Policy:
         """Where it comes from, for people: a directory, or "built-in default"."""
         self.files = tuple(file.name for file in kept)
         self._host = _rules(kept, "host")
-        self._admission = _rules(kept, "admission")
         self._sessions = _rules(kept, "sessions")
         self._calls = _rules(kept, "calls")
+        picked = _Picked(_rules(kept, "admission"), {})
+        self.admission = AdmissionRule(
+            frozenset(picked.get("wait", ())), picked.get("wait_max", 0.0), picked.places()
+        )
+        """Which calls may wait for room."""
 
     def host(self, memory_total_bytes: int) -> HostRule:
         """Bounds over all sessions on a machine with `memory_total_bytes`."""
@@ -169,12 +173,6 @@ class Policy:
         memory_max = picked.memory("memory_max", memory_total_bytes)
         reserve = picked.memory("memory_reserve", memory_total_bytes) or 0
         return HostRule(memory_max, reserve, picked.places())
-
-    def admission(self) -> AdmissionRule:
-        """Which calls may wait for room."""
-        picked = _Picked(self._admission, {})
-        wait = frozenset(picked.get("wait", ()))
-        return AdmissionRule(wait, picked.get("wait_max", 0.0), picked.places())
 
     def session(self, facts: SessionFacts) -> SessionRule:
         """Settings of a session; linear in the number of rules."""

@@ -62,7 +62,7 @@ def grant(  # noqa: PLR0917 - these six are what the decision depends on
     most = most_bytes(host, session, rule)
     need = bounded(of_call(request, intent, rule, category), most)
     need_bytes = need.memory_bytes or 0
-    wait = admission.wait(policy.admission(), host, session, request, need_bytes)
+    wait = admission.wait(policy.admission, host, session, request, need_bytes)
     if wait is not None:
         return wait
     told = admission.told(host, session, request, need_bytes)
