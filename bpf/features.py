@@ -89,7 +89,7 @@ def _btf() -> Feature:
         with btf.Btf.vmlinux() as kernel:
             btf.definitions(kernel)
     except OSError as error:
-        return Feature(name, False, f"{error.filename}: {error.strerror}", remedy)
+        return Feature(name, False, _reason(error), remedy)
     return Feature(name, True, "/sys/kernel/btf/vmlinux has every field that is read")
 
 
@@ -99,6 +99,10 @@ def _oom_victims() -> Feature:
         with btf.Btf.vmlinux() as kernel:
             available = kernel.takes_pointer("mark_victim", 0)
     except OSError as error:
-        return Feature(name, False, f"{error.filename}: {error.strerror}", remedy)
+        return Feature(name, False, _reason(error), remedy)
     detail = "tracepoint mark_victim" if available else "mark_victim passes a bare pid"
     return Feature(name, available, detail, "" if available else remedy)
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

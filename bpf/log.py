@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 
-from agentcg.errors import clip
+from agentcg.bpf.masking import escape
 
-_LINES = 3
+_LINES, _COLUMNS = 3, 200
 _CLANG = re.compile(r"\b(?:fatal )?error: ")
 _VERIFIED = re.compile(r"processed \d+ insns")
 
@@ -23,4 +23,4 @@ def essence(log: str) -> str:
     if not chosen:
         end = next((i for i, line in enumerate(lines) if _VERIFIED.match(line)), None)
         chosen = lines[-_LINES:] if end is None else lines[max(0, end - 2) : end]
-    return " | ".join(clip(line, 200).strip("'\"") for line in chosen)
+    return " | ".join(escape(line[:_COLUMNS]) for line in chosen)

@@ -20,6 +20,7 @@ CUT = "…"
 # One word of a shell or one literal of a language: quoted parts may hold blanks, and an open
 # quote reaches to the end.
 _VALUE = r"""(?:"(?:\\.|[^"\\])*"?|'[^']*'?|\\.|[^\s"'\\])+"""
+_WHOLE_VALUE = re.compile(_VALUE)
 
 _SECRET_NAME = re.compile(
     r"passw|passphrase|passcode|secret|token|credential|apikey|accesskey|privatekey"
@@ -29,13 +30,13 @@ _NOT_SECRET = frozenset({"PWD", "OLDPWD"})
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NAME = r"[A-Za-z0-9_.-]{1,128}"
 
-_ASSIGNMENT = re.compile(rf"""({_NAME})(["']?\s*(?::=|={{1,2}}|:)\s*)({_VALUE})""")
-_OPTION = re.compile(rf"(?<!\S)(--?{_NAME})(\s+)(?!--[a-z])({_VALUE})")
+_ASSIGNMENT = re.compile(rf"""({_NAME})["']?\s*(?::=|={{1,2}}|:)\s*""")
+_OPTION = re.compile(rf"(?<![\w-])(--?{_NAME})\s+(?!--[a-z])")
 _HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\"?\s*[:=]\s*\"?)[^\"'\n]+")
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,31}://)([^\s/?#:@'\"]*)(?:(:)[^\s'\"]*)?@")
-_LOGIN = re.compile(r"""(?<!\S)(-u|--user|--proxy-user)([\s=]+["']?)([^\s:"']*):""" + _VALUE)
+_LOGIN = re.compile(r"""(?<![\w-])(-u|--user|--proxy-user)([\s=]+["']?)([^\s:"']*):""" + _VALUE)
 _LOGIN_OPTIONS = frozenset({"-u", "--user", "--proxy-user"})
-_PASSWORD_P = re.compile(rf"\b(sshpass\s+-p\s*|(?:mysql|mariadb)\S*\s(?:[^|;&]*\s)?-p){_VALUE}")
+_PASSWORD_P = re.compile(rf"\b(sshpass\s+-p\s*|(?:mysql|mariadb)\S*\s(?:[^|;&]*?\s)?-p){_VALUE}")
 _P_PROGRAMS = ("sshpass", "mysql", "mariadb")  # -pSECRET
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])"
@@ -53,8 +54,8 @@ def mask_secrets(text: str) -> str:
     text = _USERINFO.sub(_mask_userinfo, text)
     text = _LOGIN.sub(rf"\1\2\3:{MASK}", text)
     text = _PASSWORD_P.sub(rf"\1{MASK}", text)
-    text = _ASSIGNMENT.sub(_mask_named, text)
-    text = _OPTION.sub(_mask_named, text)
+    text = _mask_named(_ASSIGNMENT, text)
+    text = _mask_named(_OPTION, text)
     return _TOKEN.sub(rf"\1{MASK}", text)
 
 
@@ -112,9 +113,22 @@ def _names_secret(argument: str) -> bool:
     return argument.startswith("-") and "=" not in argument and _is_secret_name(argument)
 
 
-def _mask_named(match: re.Match[str]) -> str:
-    name, between, _ = match.groups()
-    return f"{name}{between}{MASK}" if _is_secret_name(name) else match[0]
+def _mask_named(naming: re.Pattern[str], text: str) -> str:
+    """`text` with the values masked that follow secret names.
+
+    Only the value of a secret name is skipped: any other may hold the next name, as in
+    `url=https://host/?token=x`.
+    """
+    shown = []
+    position = 0
+    while match := naming.search(text, position):
+        shown.append(text[position : match.end()])
+        position = match.end()
+        value = _WHOLE_VALUE.match(text, position)
+        if value and _is_secret_name(match[1]):
+            shown.append(MASK)
+            position = value.end()
+    return "".join(shown) + text[position:]
 
 
 def _mask_userinfo(match: re.Match[str]) -> str:
