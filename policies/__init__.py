@@ -10,7 +10,6 @@ The language is described in docs/policy.md and, for editors, by `SCHEMA`.
 
 from .categories import CATEGORIES, Category, categorise
 from .checker import check_text
-from .language import SCHEMA
 from .load import DEFAULT, check, load
 from .mistakes import Mistake
 from .rules import (
@@ -23,6 +22,7 @@ from .rules import (
     SessionFacts,
     SessionRule,
 )
+from .schema import SCHEMA
 
 __all__ = [
     "CATEGORIES",

@@ -8,7 +8,6 @@ them; a key is added here and nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .values import (
     DurationKind,
@@ -126,61 +125,3 @@ CALLS = Section(
 )
 
 SECTIONS = (HOST, ADMISSION, SESSIONS, CALLS)
-
-
-def schema() -> dict[str, Any]:
-    """The language as JSON Schema (draft 2020-12): what editors check against."""
-    properties: dict[str, Any] = {
-        "version": {"const": VERSION, "description": "version of the policy language"}
-    }
-    for section in SECTIONS:
-        properties[section.name] = _section_schema(section)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "agentcg policy",
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["version"],
-        "properties": properties,
-    }
-
-
-def _section_schema(section: Section) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {key.name: _key_schema(key) for key in section.settings},
-    }
-    if not section.rules:
-        return {"description": section.doc, **body}
-    match: dict[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {key.name: _key_schema(key) for key in section.match},
-    }
-    if section.labels:
-        match["properties"]["labels"] = {
-            "type": "object",
-            "description": "labels it must have, each with a pattern",
-            "minProperties": 1,
-            "maxProperties": LABELS_MAX,
-            "additionalProperties": GlobKind().schema,
-        }
-    body["properties"] = {"match": match, **body["properties"]}
-    return {
-        "description": section.doc,
-        "type": "array",
-        "maxItems": RULES_MAX,
-        "items": body,
-    }
-
-
-def _key_schema(key: Key) -> dict[str, Any]:
-    one = key.kind.schema
-    if not key.many:
-        return {"description": key.doc, **one}
-    several = {"type": "array", "items": one, "minItems": 1, "maxItems": LIST_MAX}
-    return {"description": key.doc, "anyOf": [one, several]}
-
-
-SCHEMA: dict[str, Any] = schema()

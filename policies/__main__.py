@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Print the JSON Schema: `python -m agentcg.policies > policies/schema.json`."""
+
+import json
+
+from .schema import SCHEMA
+
+print(json.dumps(SCHEMA, indent=2))
