@@ -58,6 +58,7 @@ class SessionFacts:
     user: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     asked_priority: Priority | None = None
+    asked_weight: int | None = None  # has it where no rule says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Policy:
         runtime_low = picked.memory("runtime_memory_low", facts.memory_bytes) or 0
         return SessionRule(
             priority=given,
-            weight=picked.get("weight", 100),
+            weight=picked.get("weight", facts.asked_weight or 100),
             memory_max=memory_max,
             memory_high=memory_high,
             memory_low=memory_low or 0,

@@ -6,15 +6,26 @@ the epoch). So the engine runs alike in the daemon, in tests on literals and in 
 Every function is total on what its types allow and linear in what it is given.
 
 - `model`: what the engine sees of host, sessions and calls
-- `grants`: what a call gets, or that it waits
+- `need`, `intents`: what a call is taken to need, and on whose word
+- `admission`: whether there is room for it, and whether it waits
+- `grants`: what a call gets, at its begin and while it runs
 - `limits`: settings to the kernel's knobs, and how protection is shared out
 - `phases`: what a session is doing
 - `feedback`: what the agent is told about a call
 """
 
+from .admission import room_bytes
 from .feedback import of_call
 from .grants import grant, renegotiate, widen
-from .limits import Protection, call_limits, host_limits, protect, runtime_limits, session_limits
+from .limits import (
+    Protection,
+    call_limits,
+    host_limits,
+    protect,
+    runtime_limits,
+    session_limits,
+    wanted,
+)
 from .model import (
     Admit,
     CallRequest,
@@ -51,7 +62,9 @@ __all__ = [
     "phase",
     "protect",
     "renegotiate",
+    "room_bytes",
     "runtime_limits",
     "session_limits",
+    "wanted",
     "widen",
 ]
