@@ -16,6 +16,7 @@ from agentcg.units import format_duration, format_size
 from .model import Ending
 
 MIB = 1 << 20
+SLOWED_MIN_US = 100_000  # less is not worth telling
 HEADROOM = 1.25  # of the peak, for the need that is proposed
 
 
@@ -52,11 +53,11 @@ def no_room(waited_s: float, need_bytes: int, room_bytes: int) -> Feedback:
     )
 
 
-def over_grant(current_bytes: int | None, grant: Grant) -> Feedback:
+def over_grant(held_bytes: int | None, grant: Grant) -> Feedback:
     """A running call has met its `memory_high` and is being slowed."""
     return Feedback(
         code="over-grant",
-        text=f"The call holds {format_size(current_bytes)} of a grant of "
+        text=f"The call holds {format_size(held_bytes)} of a grant of "
         f"{format_size(grant.memory_high_bytes)} and is being slowed; declare what it needs "
         "(PATCH its memory_bytes), or run a smaller part.",
     )
@@ -121,10 +122,10 @@ def _ok(account: Account, grant: Grant) -> Feedback:
 
 
 def _over(account: Account, grant: Grant) -> bool:
-    """Whether the call met its limit; page cache may reach it without being slowed."""
-    if grant.memory_high_bytes is None:
+    """Whether the call met its limit and lost time by it; dropping page cache costs none."""
+    if grant.memory_high_bytes is None or not account.memory_high_events:
         return False
-    return bool(account.memory_high_events)
+    return account.throttled_us is None or account.throttled_us >= SLOWED_MIN_US
 
 
 def _way_on(account: Account, ending: Ending) -> str:

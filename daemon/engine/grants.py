@@ -97,8 +97,8 @@ def widen(host: HostView, session: SessionView, call: CallView) -> Grant | None:
     Without it a need declared too small would stall a call on an idle host. Grows by half
     at a time. None: it is not there yet, there is no room, or there is no limit.
     """
-    high, current = call.grant.memory_high_bytes, call.memory_current_bytes
-    if high is None or current is None or call.state != "running" or current < high * WIDEN_FROM:
+    high, held = call.grant.memory_high_bytes, call.held_bytes
+    if high is None or held is None or call.state != "running" or held < high * WIDEN_FROM:
         return None
     # What is committed to it already needs no further room.
     free = admission.room_bytes(host, session) + call.committed_bytes
@@ -107,7 +107,7 @@ def widen(host: HostView, session: SessionView, call: CallView) -> Grant | None:
         wider = min(wider, call.grant.memory_max_bytes)
     if wider <= high:
         return None
-    reason = f"held {format_size(current)} of {format_size(high)} with room to spare: widened"
+    reason = f"held {format_size(held)} of {format_size(high)} with room to spare: widened"
     return replace(call.grant, memory_high_bytes=wider, reason=reason)
 
 
@@ -153,13 +153,13 @@ def _within_room(fresh: Grant, host: HostView, session: SessionView, call: CallV
 
 def _held(fresh: Grant, call: CallView, most: int) -> Grant:
     """`fresh`, its limits no lower than what the call holds."""
-    current, high = call.memory_current_bytes or 0, fresh.memory_high_bytes
-    if high is None or high >= current:
+    held, high = call.held_bytes or 0, fresh.memory_high_bytes
+    if high is None or high >= held:
         return fresh
-    kept = min(_ceil_mib(current), most)
+    kept = min(_ceil_mib(held), most)
     if fresh.memory_max_bytes is not None:
         kept = min(kept, fresh.memory_max_bytes)
-    reason = f"{fresh.reason}; it holds {format_size(current)} already"
+    reason = f"{fresh.reason}; it holds {format_size(held)} already"
     return replace(fresh, memory_high_bytes=max(high, kept), reason=reason)
 
 

@@ -27,14 +27,18 @@ IntentView = Intent
 
 @dataclass(frozen=True, slots=True)
 class CallView:
-    """A call that has a cgroup."""
+    """A call that has a cgroup.
+
+    `held_bytes` is what it holds: anonymous and shared memory and the kernel's own for it.
+    Page cache (the rest of memory.current) is given back when others need room.
+    """
 
     id: str
     category: Category
     state: CallState
     begun_at: float
     grant: Grant
-    memory_current_bytes: int | None = None
+    held_bytes: int | None = None
 
     @property
     def committed_bytes(self) -> int:
@@ -42,27 +46,27 @@ class CallView:
 
         A lingering call gets nothing any more; it only holds what it has not given back.
         """
-        current = self.memory_current_bytes or 0
+        held = self.held_bytes or 0
         if self.state != "running":
-            return current
-        return max(current, self.grant.memory_need_bytes or 0)
+            return held
+        return max(held, self.grant.memory_need_bytes or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session with its calls. `memory_max_bytes`: its own limit, None = none."""
+    """A session with its calls; `memory_max_bytes` is its own limit."""
 
     name: str
     priority: Priority
     memory_max_bytes: int | None = None
     max_calls: int | None = None
-    runtime_current_bytes: int = 0
+    runtime_held_bytes: int = 0  # by the agent's own processes
     calls: tuple[CallView, ...] = ()
 
     @property
     def committed_bytes(self) -> int:
         """The agent's own processes and all of its calls."""
-        return self.runtime_current_bytes + sum(call.committed_bytes for call in self.calls)
+        return self.runtime_held_bytes + sum(call.committed_bytes for call in self.calls)
 
     @property
     def running(self) -> int:
