@@ -55,7 +55,7 @@ native: $(STAMPS)/venv ## tests with cgroups and BPF on this machine's own kerne
 	$(BIN)/pytest tests/native $(PYTEST)
 
 .PHONY: guest-build
-guest-build: $(STAMPS)/packages ## the guest's images (kept in .cache)
+guest-build: $(STAMPS)/packages ## the guest's images (kept in the user's cache folder)
 	tests/vm/guest build --kernel $(KERNEL)
 
 .PHONY: guest
@@ -80,6 +80,7 @@ dist: $(STAMPS)/venv ## sdist and wheel in dist/
 
 .PHONY: install
 install: dist ## install on this machine: /opt/agentcg, systemd units, group agentcg
+	systemd/install --check
 	test -x $(PREFIX)/bin/python || /usr/bin/python3 -m venv --system-site-packages $(PREFIX)
 	$(PREFIX)/bin/pip install --disable-pip-version-check --force-reinstall dist/*.whl
 	ln -sf $(PREFIX)/bin/agentcg $(PREFIX)/bin/agentcgd /usr/local/bin/
@@ -92,6 +93,6 @@ uninstall: ## undo make install; agents go on running unharmed (FORCE=1 while th
 	rm -rf $(PREFIX)
 
 .PHONY: clean
-clean: ## remove everything that make made in this folder, the guest's images too
+clean: ## remove everything that make made in this folder
 	rm -rf .venv .cache build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
