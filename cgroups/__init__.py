@@ -17,6 +17,7 @@ from agentcg.cgroups.cgroup import MARK, Cgroup, Resource, require_controllers
 from agentcg.cgroups.clone import fork_into
 from agentcg.cgroups.knobs import LIMIT_KNOBS, Knob
 from agentcg.cgroups.mount import Mount, find_mount
+from agentcg.cgroups.peak import Peak
 from agentcg.cgroups.spawn import spawn_into
 from agentcg.cgroups.values import (
     MAX,
@@ -40,7 +41,7 @@ from agentcg.cgroups.watch import Watcher
 __all__ = [
     "LIMIT_KNOBS", "MARK", "MAX",
     "Cgroup", "CgroupEvents", "CpuMax", "CpuStat", "IoMax", "IoStat", "IoWeight", "Knob",
-    "Limit", "Limits", "Max", "MemoryEvents", "MemoryStat", "Mount", "Psi", "PsiLine",
+    "Limit", "Limits", "Max", "MemoryEvents", "MemoryStat", "Mount", "Peak", "Psi", "PsiLine",
     "Resource", "Usage", "Watcher",
     "find_mount", "fork_into", "require_controllers", "spawn_into",
 ]  # fmt: skip

@@ -48,6 +48,8 @@ class Cgroup(Directory):
     def open(cls, path: Path | str) -> Self:
         """The cgroup at an absolute path. Raises CgroupGone where there is none."""
         path = Path(path)
+        if not path.is_absolute():
+            raise InvalidInput("cgroup", str(path), "an absolute path")
         try:
             fd = os.open(path, OPEN_DIRECTORY)
         except FileNotFoundError as error:
@@ -89,9 +91,12 @@ class Cgroup(Directory):
         """Names of the child cgroups, sorted."""
         try:
             with os.scandir(self._fd) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
+                names = sorted(entry.name for entry in entries if entry.is_dir())
         except OSError as error:
             raise self.refused(error) from error
+        if not names and refusal.is_gone(self._fd):  # readdir takes ENOENT for the end
+            raise CgroupGone(str(self.path), "", None, errno.ENOENT, remedy="it was removed")
+        return names
 
     def remove(self, name: str, *, timeout_s: float = teardown.REMOVE_TIMEOUT_S) -> None:
         """Remove the empty child `name`; see `teardown.remove`."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+from agentcg.errors import InvalidInput
+
 
 def pid_of(pidfd: int) -> int | None:
     """The process id behind `pidfd` in this pid namespace; `None` once it is reaped."""
@@ -14,7 +16,7 @@ def pid_of(pidfd: int) -> int | None:
         if key == "Pid":
             pid = int(value)
             return pid if pid > 0 else None  # -1: reaped; 0: not in this namespace
-    raise ValueError(f"descriptor {pidfd} is not a pidfd")
+    raise InvalidInput("pidfd", pidfd, "a descriptor from pidfd_open")
 
 
 def still_runs(pidfd: int) -> bool:

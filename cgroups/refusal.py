@@ -33,7 +33,7 @@ _READ_ONLY = (
 )
 _VALUE = "the kernel does not take this value"
 
-_KINDS = ("user.", ".pressure")  # files that share their remedies
+_KINDS = ("user.", "pressure")  # files that share their remedies
 
 # (errno, file) first, then (errno, "") for any file.
 _REMEDIES: dict[tuple[int, str], str] = {
@@ -61,9 +61,9 @@ _REMEDIES: dict[tuple[int, str], str] = {
     (errno.EOPNOTSUPP, SUBTREE): "the cgroup is threaded: see its cgroup.type",
     (errno.ENODEV, "io.max"): "no such block device",
     (errno.EINVAL, "memory.reclaim"): "this kernel does not know swappiness= (Linux 6.9 does)",
-    (errno.EBUSY, ".pressure"): "this descriptor has a trigger already",
-    (errno.EINVAL, ".pressure"): "without CAP_SYS_RESOURCE the window must be a multiple of 2 s",
-    (errno.EOPNOTSUPP, ".pressure"): "PSI is off: boot with psi=1",
+    (errno.EBUSY, "pressure"): "this descriptor has a trigger already",
+    (errno.EINVAL, "pressure"): "without CAP_SYS_RESOURCE the window must be a multiple of 2 s",
+    (errno.EOPNOTSUPP, "pressure"): "PSI is off: boot with psi=1",
     (errno.EOPNOTSUPP, "user."): "this kernel keeps no user attributes on cgroups (Linux 5.7 does)",
     (errno.ENOSPC, "user."): "the kernel keeps 128 user attributes of 128 KiB together per cgroup",
     (errno.E2BIG, "user."): "an attribute holds 64 KiB at most",
@@ -190,8 +190,9 @@ def _how_to_enable(path: Path, culprit: Path, controller: str) -> str:
 
 def clone_refused(cgroup_fd: int, number: int) -> CgroupError:
     """The error of a `clone3` into the cgroup open as `cgroup_fd`."""
-    path = os.readlink(f"/proc/self/fd/{cgroup_fd}")  # noqa: PTH115 - not a place to go to
-    if number == errno.ENODEV:
+    link = f"/proc/self/fd/{cgroup_fd}"
+    path = os.readlink(link).removesuffix(" (deleted)")  # noqa: PTH115 - a name, not a place
+    if number in (errno.ENOENT, errno.ENODEV):
         return CgroupGone(path, "", None, number, remedy="the cgroup was removed")
     return CgroupError(path, "", None, number, remedy=remedy(number, CLONE))
 

@@ -27,10 +27,10 @@ Token = TypeVar("Token", bound=Hashable)
 Kind = Literal["some", "full"]
 
 WINDOW_US = (500_000, 10_000_000)
-"""Bounds of a PSI window (kernel/sched/psi.c); without CAP_SYS_RESOURCE a multiple of 2 s."""
+"""Bounds of a PSI window (kernel/sched/psi.c)."""
 
 _BATCH = 256  # events taken per poll: the rest come with the next one
-_HOST = Path("/proc/pressure")
+_PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class Watcher(Generic[Token]):
         stall_us: int, window_us: int, token: Token,
     ) -> None:  # fmt: skip
         """Report `token` when tasks of `cgroup` (`None`: of the host) waited for `resource`
-        for more than `stall_us` within `window_us` (0.5 to 10 s).
+        for more than `stall_us` within `window_us` (0.5 to 10 s; without CAP_SYS_RESOURCE
+        only multiples of 2 s).
 
         Raises InvalidInput, CgroupError (EOPNOTSUPP: PSI is off).
         """
@@ -150,13 +151,12 @@ def _open_pressure(cgroup: Cgroup | None, resource: Resource, text: str) -> int:
         fd = cgroup.open_file(knob, flags, text)
         path, dir_fd = cgroup.path, cgroup.fileno()
     else:
-        knob, path, dir_fd = resource, _HOST, -1
+        knob, path, dir_fd = f"pressure/{resource}", _PROC, -1
         try:
-            fd = os.open(_HOST / resource, flags)
+            fd = os.open(_PROC / knob, flags)
         except OSError as error:
-            raise CgroupError(
-                str(path), knob, text, error.errno, remedy="PSI is off: boot with psi=1"
-            ) from error
+            hint = "this kernel has no PSI, or it is off: boot with psi=1"
+            raise CgroupError(str(path), knob, text, error.errno, remedy=hint) from error
     try:
         os.write(fd, text.encode() + b"\0")
     except OSError as error:
