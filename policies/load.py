@@ -74,10 +74,13 @@ def _read_file(path: Path) -> tuple[File, list[Mistake]]:
     try:
         # O_NONBLOCK: a FIFO of that name must not stop the daemon.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return File(path.name, {}), [Mistake(path.name, 0, 0, "", "", "not a regular file")]
-            data = stream.read(FILE_MAX_BYTES + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as stream:
+                data = stream.read(FILE_MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _unreadable(path, error) from error
     return parse(data, path.name)
