@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands of `agentcg`, put together.
 
-What a command needs for its work alone (rich, policies, cgroups) it imports itself: this
-module is imported at every start, also at that of `agentcg run`.
+What a command needs for its work alone (rich, policies, cgroups) it imports itself, so that
+all the others start without it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ import typer
 from typer.core import TyperGroup
 
 from agentcg import __version__
-from agentcg.daemon.cli.commands import run, status
+from agentcg.daemon.cli.commands import (
+    calls,
+    doctor,
+    events,
+    host,
+    intent,
+    policy,
+    replay,
+    run,
+    sessions,
+    status,
+    version,
+)
 from agentcg.daemon.cli.exits import INTERRUPTED, SUMMARY, code_of, complain
 from agentcg.daemon.client import socket_path
 from agentcg.errors import AgentcgError
@@ -25,9 +37,9 @@ HELP = f"""Resource domains for the tool calls of AI agents.
 
 \b
 Examples:
-  agentcg status --watch                 what runs, what it uses, how it fares
-  agentcg run --memory 1G -- pytest      a command as a tool call
-  agentcg doctor                         what this kernel enforces, and what is missing
+  agentcg status --watch              what runs, what it uses, how it fares
+  agentcg run --memory 1G -- pytest   a command as a tool call
+  agentcg doctor                      what this host enforces, what is missing
 
 {SUMMARY}
 """
@@ -70,21 +82,40 @@ def choose(
     socket: Annotated[
         Path | None,
         typer.Option(
-            "--socket",
-            metavar="PATH",
-            envvar="AGENTCG_SOCKET",
-            show_envvar=False,
-            help="Where the daemon listens, if not at /run/agentcg/agentcg.sock ($AGENTCG_SOCKET).",
+            "--socket", metavar="PATH",
+            help="Where the daemon listens. Else $AGENTCG_SOCKET, else "
+            "/run/agentcg/agentcg.sock.",
         ),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
     ] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Keep the options that all commands share."""
     ctx.obj = socket or socket_path()
 
 
-app.command("status", help=status.HELP)(status.status)
+app.command("status", help=status.HELP, short_help="What runs, what it uses, how it fares.")(
+    status.status
+)
+app.command("sessions", help=sessions.SESSIONS_HELP)(sessions.sessions)
+app.command("calls", help=calls.CALLS_HELP, short_help="List calls, one line each.")(calls.calls)
 # Options of `run` end at the command: `agentcg run ls -l` gives -l to ls.
-app.command("run", help=run.HELP, context_settings={"allow_interspersed_args": False})(run.run)
+app.command(
+    "run",
+    help=run.HELP,
+    short_help="Run a command as a tool call.",
+    context_settings={"allow_interspersed_args": False},
+)(run.run)
+app.command("events", help=events.HELP, short_help="Follow what happens.")(events.events)
+app.command("doctor", help=doctor.HELP, short_help="Check what holds on this host.")(doctor.doctor)
+app.add_typer(sessions.session_app, name="session")
+app.add_typer(calls.call_app, name="call")
+app.add_typer(intent.intent_app, name="intent")
+app.add_typer(policy.policy_app, name="policy")
+app.add_typer(host.host_app, name="host")
+app.command("replay", context_settings=replay.CONTEXT, short_help="Play recorded agent work.")(
+    replay.replay
+)
+app.command("version", help=version.HELP, short_help="Print versions.")(version.version)

@@ -111,9 +111,10 @@ class Client:
         """Open a session, or find the one of this name."""
         return self._ask("POST", "/v1/sessions", Session, request, timeout_s)
 
-    def close_session(self, name: str) -> None:
-        """Close a session; its processes go on outside of it. Raises `NotFound`, `Conflict`."""
-        self._exchange("DELETE", f"/v1/sessions/{check_name(name)}")
+    def close_session(self, name: str, *, kill: bool = False) -> None:
+        """Close a session. Raises `Conflict` while processes live in it, unless `kill`."""
+        target = f"/v1/sessions/{check_name(name)}"
+        self._exchange("DELETE", _with_query(target, kill="true" if kill else None))
 
     # --- intents ---
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentcg calls` and `agentcg call show`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from agentcg.daemon.cli.options import Json, SessionOption, call_id, client_of
+from agentcg.daemon.cli.output import print_json
+
+CALLS_HELP = """List calls: those that run or linger, or those in the given state.
+
+\b
+Examples:
+  agentcg calls
+  agentcg calls --session reviewer --state ended
+  agentcg calls --state all --json | jq '.calls[].account.memory_peak_bytes'
+
+Exit codes: 0; 3 if the daemon is not there.
+"""
+SHOW_HELP = """Everything about one call: its grant and why, what it used, what was executed.
+
+Exit codes: 0; 1 no such call; 3 no daemon; 4 not permitted.
+"""
+
+call_app = typer.Typer(help="Show one call.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class State(StrEnum):
+    """Which calls to list."""
+
+    RUNNING = "running"
+    LINGERING = "lingering"
+    ENDED = "ended"
+    ALL = "all"
+
+
+def calls(
+    ctx: typer.Context,
+    session: SessionOption = None,
+    state: Annotated[
+        State | None,
+        typer.Option("--state", help="Only these; without it, those that run or linger."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List calls."""
+    wanted = None if state in {None, State.ALL} else str(state)
+    found = client_of(ctx).calls(session=session, state=wanted)
+    if state is None:
+        found = [call for call in found if call.state != "ended"]
+    if as_json:
+        print_json({"calls": found})
+        return
+    from agentcg.daemon.cli.view.lists import calls_table
+    from agentcg.daemon.cli.view.screen import list_width, paint
+
+    paint(calls_table(found, list_width()))
+
+
+@call_app.command("show", help=SHOW_HELP)
+def show_call(
+    ctx: typer.Context,
+    call: Annotated[str, typer.Argument(metavar="ID", parser=call_id, help="Id of the call.")],
+    as_json: Json = False,
+) -> None:
+    """Show one call."""
+    found = client_of(ctx).call(call)
+    if as_json:
+        print_json(found)
+        return
+    from agentcg.daemon.cli.view.details import call_details
+    from agentcg.daemon.cli.view.screen import paint
+
+    paint(call_details(found))

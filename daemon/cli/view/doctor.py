@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of `agentcg doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from agentcg.daemon.cli.view.figures import BAD, GOOD, WARN
+from agentcg.daemon.cli.view.fit import fit, fold, pad
+from agentcg.daemon.messages import Control, Health
+from agentcg.units import format_duration
+
+_STATES = {"enforced": ("ok", GOOD), "degraded": ("DEGRADED", BAD), "absent": ("ABSENT", BAD)}
+_STATE_CELLS, _DETAIL_LINES_MAX = 8, 6
+
+
+def report(
+    health: Health | None, absence: str, controls: Sequence[Control], width: int
+) -> list[Text]:
+    """Lines: the daemon first, then each control, with its detail below it."""
+    shown = list(controls)
+    if health is not None and health.policy_error is not None:
+        refused = Control(
+            name="policy", state="degraded", backend="not taken", detail=health.policy_error
+        )
+        shown.insert(0, refused)
+    cells = max((len(control.name) for control in shown), default=0)
+    lines = [_daemon(health, absence, width)]
+    for control in shown:
+        lines += _control(control, cells, width)
+    return lines
+
+
+def _daemon(health: Health | None, absence: str, width: int) -> Text:
+    if health is None:
+        return Text(fit(f"The daemon is not there ({absence}). This host:", width), WARN)
+    style = GOOD if health.state == "ok" else BAD if health.state == "degraded" else WARN
+    up = format_duration(health.uptime_s)
+    text = f"agentcgd {health.version} is {health.state}, up {up}, policy {health.policy}"
+    return Text(fit(text, width), style)
+
+
+def _control(control: Control, name_cells: int, width: int) -> list[Text]:
+    word, style = _STATES[control.state]
+    first = Text(no_wrap=True, end="")
+    first.append(pad(word, _STATE_CELLS), style)
+    first.append(f"  {control.name:<{name_cells}}  ", "bold")
+    first.append(fit(control.backend, max(0, width - first.cell_len)))
+    first.rstrip()
+    indent = " " * (_STATE_CELLS + 2)
+    detail = control.detail
+    rest = fold(detail, width - len(indent), _DETAIL_LINES_MAX) if detail else []
+    return [first, *(Text(indent + line) for line in rest)]
