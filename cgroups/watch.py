@@ -6,7 +6,9 @@
     watcher.trigger(session, "memory", "some", 150_000, 1_000_000, "s1")
     loop.add_reader(watcher.fileno(), lambda: handle(watcher.poll()))
 
-Limits: one descriptor per watch. The kernel evaluates PSI triggers at most once per window.
+Limits: one descriptor per watch. The kernel reports `cgroup.events` of one cgroup at most every
+10 ms, the last change always, and a trigger at most once per window. Another trigger on the
+same file (systemd sets some) can cause a report too: read `pressure()` before acting on one.
 """
 
 from __future__ import annotations
@@ -33,10 +35,17 @@ _BATCH = 256  # events taken per poll: the rest come with the next one
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
+# A trigger forgets that it fired (EPOLLPRI) as soon as anybody polls it, and an event loop
+# polls the epoll before it calls us. What stays is the wake-up: pressure files are always
+# "readable", so edge-triggered EPOLLIN reports each wake-up, once.
+_TRIGGER_EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLET
+
+
+@dataclass(slots=True)
 class _Source(Generic[Token]):
     token: Token
     is_trigger: bool
+    is_new: bool  # a trigger's registration itself counts as an edge: not to be reported
 
 
 class Watcher(Generic[Token]):
@@ -78,8 +87,8 @@ class Watcher(Generic[Token]):
         self._add(fd, token, is_trigger=True)
 
     def _add(self, fd: int, token: Token, *, is_trigger: bool) -> None:
-        self._epoll.register(fd, select.EPOLLPRI)
-        self._sources[fd] = _Source(token, is_trigger)
+        self._epoll.register(fd, _TRIGGER_EVENTS if is_trigger else select.EPOLLPRI)
+        self._sources[fd] = _Source(token, is_trigger, is_new=is_trigger)
         self._fds.setdefault(token, []).append(fd)
 
     def poll(self) -> list[Token]:
@@ -89,6 +98,9 @@ class Watcher(Generic[Token]):
         for fd, mask in self._epoll.poll(0, _BATCH):
             source = self._sources.get(fd)
             if source is None:
+                continue
+            if source.is_new and not mask & select.EPOLLPRI:
+                source.is_new = False
                 continue
             changed[source.token] = None
             if not _is_alive(fd, mask, source.is_trigger):

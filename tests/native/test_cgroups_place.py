@@ -201,15 +201,14 @@ def test_a_step_before_exec_that_fails(top: Cgroup, options: dict[str, object], 
 
 
 @pytest.mark.parametrize(
-    ("argv", "options"),
-    [([], {}), (["a\0b"], {}), (["true"], {"oom_score_adj": 1001})],
+    ("argv", "oom_score_adj"), [([], None), (["a\0b"], None), (["true"], 1001)]
 )
 def test_a_request_that_makes_no_sense(
-    top: Cgroup, argv: list[str], options: dict[str, int]
+    top: Cgroup, argv: list[str], oom_score_adj: int | None
 ) -> None:
     """It is refused before anything is started."""
     with pytest.raises(InvalidInput):
-        spawn_into(top.fileno(), argv, ENV, **options)
+        spawn_into(top.fileno(), argv, ENV, oom_score_adj=oom_score_adj)
     assert not top.events().populated
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from cgroup_support import exit_status, own_cgroup, process, until
@@ -156,8 +156,12 @@ def test_somebody_elses_cgroup_is_left_alone(top: Cgroup) -> None:
     theirs.mkdir()
     with top.child("theirs") as cgroup, process() as child:
         cgroup.place(child.pid)
-        for destroy in (cgroup.kill, lambda: top.remove("theirs"),
-                        lambda: top.remove_tree("theirs")):  # fmt: skip
+        attempts: list[Callable[[], None]] = [
+            cgroup.kill,
+            lambda: top.remove("theirs"),
+            lambda: top.remove_tree("theirs"),
+        ]
+        for destroy in attempts:
             with pytest.raises(CgroupError, match="not a cgroup of agentcg"):
                 destroy()
         assert child.poll() is None
