@@ -65,6 +65,7 @@ EventKind = Literal[
     "policy.rejected",
     "daemon.started",
     "daemon.stopping",
+    "events.lost",  # to one reader: what it missed, being too slow or away too long
 ]
 
 

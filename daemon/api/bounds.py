@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one peer may take of the server, and for how long."""
+
+HEADER_LINE_MAX_BYTES = 8190
+CONNECTIONS_MAX = 8192
+CONNECTIONS_PER_UID_MAX = 4096
+"""A thousand agents of one user, each with a kept connection and a stream of events."""
+REQUESTS_PER_UID_MAX = 2048
+"""Requests being answered at once; those that wait for room count, too."""
+IDLE_S = 75.0
+"""A connection without a request for so long is closed, also one with half a header sent."""
+BODY_S = 10.0
+"""A body must have arrived within this."""
+WRITE_S = 30.0
+"""A reader of events that takes nothing for so long is dropped."""
+KEEPALIVE_S = 15.0
+"""Silence after which a stream of events gets a comment, so that both sides notice a loss."""
+BACKLOG = 1024

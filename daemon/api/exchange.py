@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request with everything checked that can be checked without the service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from agentcg.daemon.messages import Answer
+from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.service import Service
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What a handler gets. `body` and `query` are of the types that its route names."""
+
+    service: Service
+    peer: Peer
+    request: web.BaseRequest
+    path: dict[str, str]
+    query: Any
+    body: Any
+
+
+Result = Answer | tuple[int, Answer] | web.StreamResponse | None
+"""An answer with the route's usual status, or with another one, or nothing (204)."""
+
+Handler = Callable[[Exchange], Awaitable[Result]]
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No body, or no query parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of the API. `errors`: statuses beyond those that any request can get."""
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+    handler: Handler
+    answer: type[msgspec.Struct] | None
+    body: type[msgspec.Struct] = Nothing
+    query: type[msgspec.Struct] = Nothing
+    statuses: tuple[int, ...] = (200,)
+    errors: tuple[int, ...] = ()
+    media: str = "application/json"

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as server-sent events (the HTML standard's event stream)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import web
+
+from agentcg.daemon import messages as m
+from agentcg.daemon.api import bounds
+from agentcg.daemon.api.exchange import Exchange, Result
+from agentcg.daemon.service.bus import Entry, Reader
+from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.service import Service
+from agentcg.errors import InvalidInput
+
+_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+
+
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events."""
+
+    session: m.Name | None = None
+
+
+async def stream(x: Exchange) -> Result:
+    """Send events from after Last-Event-ID, else from now on, until the peer goes."""
+    position = _last_id(x.request.headers.get("Last-Event-ID"))
+    reader = x.service.core.bus.reader(_filter(x.service, x.peer, x.query.session), position)
+    response = web.StreamResponse(headers=_HEADERS)
+    await response.prepare(x.request)
+    with reader:
+        await _send(response, reader)
+    return response
+
+
+async def _send(response: web.StreamResponse, reader: Reader) -> None:
+    await response.write(b": agentcg events\n\n")  # so that the client knows that it is connected
+    while True:
+        chunk = b"".join(encode(event) for event in reader.take())
+        try:
+            async with asyncio.timeout(bounds.WRITE_S):
+                await response.write(chunk)
+        except TimeoutError:
+            return
+        if not await reader.wait(bounds.KEEPALIVE_S):
+            await response.write(b": still here\n\n")
+
+
+def encode(event: m.Event) -> bytes:
+    """One event on the wire."""
+    data = msgspec.json.encode(event)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.kind.encode(), data)
+
+
+def _last_id(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidInput("Last-Event-ID", text, "the id of an event of this daemon")
+    return int(text)
+
+
+def _filter(service: Service, peer: Peer, session: str | None) -> Callable[[Entry], bool]:
+    """What the peer may see: its own sessions, the one that it lives in, and the host."""
+    if session is not None:
+        service.core.authorised(peer, session)
+        return lambda entry: entry.event.session == session
+    if peer.admin:
+        return lambda _: True
+    place, root = peer.locate() or "", f"{service.core.root.cgroup.path}/"
+    home = place.removeprefix(root).partition("/")[0] if place.startswith(root) else None
+    return lambda entry: entry.owner in (None, peer.uid) or entry.event.session == home

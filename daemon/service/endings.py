@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How calls end, and what becomes of their leaves.
+
+    declared ----------------------> ended ........... its leaf was empty
+       |                               ^
+       +--> lingering --(empties)------+   (call.gone)
+    emptied, after a grace ------------+
+    never used for a long time, oom ---+
+
+The account is read before the leaf is removed: `memory.events` and the like die with it. The
+leaf itself is removed after the answer has gone out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+
+import msgspec
+
+from agentcg.daemon.messages import Call, EndReason
+from agentcg.daemon.service import bounds, measure, views
+from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.records import CALL_MARK, encode
+from agentcg.daemon.service.state import EndedCall, LiveCall
+from agentcg.errors import CgroupError, CgroupGone, Conflict
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Ends calls and removes what they leave."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._leftovers: dict[str, LiveCall] = {}
+        self._room = asyncio.Event()
+
+    async def wait_for_room(self, timeout_s: float) -> None:
+        """Wait until a call has ended or its leftovers are gone, at most so long."""
+        self._room.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.wait()
+        except TimeoutError:
+            return
+
+    # --- What makes a call end ---
+
+    def declare(self, call: LiveCall | EndedCall, exit_status: int | None) -> Call:
+        """End `call` as its caller says. Raises `Conflict` if that was said before."""
+        if isinstance(call, EndedCall):
+            return self._settle(call, exit_status)
+        if call.state == "lingering":
+            raise Conflict(f"call {call.id!r} has ended; its leftovers are still running")
+        call.record = msgspec.structs.replace(call.record, exit_status=exit_status)
+        return self.end(call, "declared")
+
+    def populated_changed(self, call: LiveCall) -> None:
+        """The kernel says that the leaf was populated or emptied."""
+        try:
+            populated = call.cgroup.events().populated
+        except CgroupGone:
+            populated = False  # removed by somebody else: nothing can live there any more
+        call.populated = True
+        if populated:
+            call.emptied_at = None
+        elif call.state == "lingering":
+            self._finish(call)
+        elif call.emptied_at is None:
+            call.emptied_at = self._core.clock()
+            loop = asyncio.get_running_loop()
+            loop.call_later(bounds.EMPTIED_GRACE_S, self._end_if_empty, call)
+
+    def _end_if_empty(self, call: LiveCall) -> None:
+        if call.emptied_at is not None and self._is_running(call):
+            self.end(call, "emptied")
+
+    def tell_oom(self, call: LiveCall) -> None:
+        """The OOM killer took something of the call; said once, whoever notices first."""
+        if call.told_oom:
+            return
+        call.told_oom = True
+        victim = f" {call.victim}" if call.victim else ""
+        self._core.publish(
+            "call.oom", f"The kernel killed{victim} for memory.", call.session, call.id
+        )
+
+    def tick(self, now: float) -> None:
+        """End calls that nothing was ever placed into, and try again to remove leftovers."""
+        for call in list(self._core.registry.running()):
+            if not call.populated and now - call.record.begun_at > bounds.UNUSED_CALL_S:
+                self.end(call, "expired")
+        for call in list(self._leftovers.values()):
+            self._remove_leaf(call)
+
+    def _is_running(self, call: LiveCall) -> bool:
+        return self._core.registry.calls.get(call.id) is call and call.state == "running"
+
+    # --- What then happens ---
+
+    def end(self, call: LiveCall, reason: EndReason) -> Call:
+        """End a running call: it is over, or lingers while processes are left in its leaf."""
+        core = self._core
+        try:
+            left = call.cgroup.procs()
+            usage = call.cgroup.usage()
+        except CgroupGone:
+            return self._lost(call)
+        if measure.oom_kills(call, usage):
+            self.tell_oom(call)
+            reason = "oom"
+        call.record = msgspec.structs.replace(
+            call.record, ended_at=core.clock(), end_reason=reason,
+            state="lingering" if left else "ended",
+        )  # fmt: skip
+        counters = core.tracking.counters(call.cgroup.id)
+        used = measure.account(call, core.clock(), counters, usage)
+        call.memory_bytes = usage.memory_current
+        core.registry.stop_running(call)
+        call.feedback = views.feedback_of(core, call, used, len(left))
+        view = measure.call_view(call, used, len(left))
+        if left:
+            core.registry.commit(call, views.call_view(call).committed_bytes)
+            call.cgroup.set_attr(CALL_MARK, encode(call.record))
+        else:
+            self._forget(call, view)
+        self._tell_ended(call, view)
+        return view
+
+    def close(self, call: LiveCall) -> None:
+        """End whatever is left of a call whose session is closed; its leaf goes with it."""
+        if call.state == "running":
+            self.end(call, "session-closed")
+        else:
+            self._finish(call)
+
+    def _lost(self, call: LiveCall) -> Call:
+        """The leaf was removed behind our back; what it used is not known any more."""
+        log.warning("%s was removed by somebody else", call.cgroup.path)
+        if call.state == "running":
+            self._core.registry.stop_running(call)
+        ended_at = call.record.ended_at or self._core.clock()
+        call.record = msgspec.structs.replace(
+            call.record, state="ended", ended_at=ended_at,
+            end_reason=call.record.end_reason or "emptied",
+        )  # fmt: skip
+        used = msgspec.structs.replace(
+            measure.fresh_account(), wall_s=max(0.0, ended_at - call.record.begun_at)
+        )
+        view = measure.call_view(call, used, 0)
+        self._forget(call, view)
+        self._tell_ended(call, view)
+        return view
+
+    def _tell_ended(self, call: LiveCall, view: Call) -> None:
+        reason = view.end_reason or "declared"
+        self._core.registry.ends[reason] += 1
+        told = view.feedback[0] if view.feedback else None
+        self._core.publish(
+            "call.ended", told.text if told else f"{call.record.tool}: {reason}",
+            call.session, call.id, told,
+        )  # fmt: skip
+        call.session.active_at = view.ended_at or self._core.clock()
+        views.update_phase(self._core, call.session)
+        self._room.set()
+
+    def _finish(self, call: LiveCall) -> None:
+        """The last leftover of an ended call is gone: complete its record."""
+        core = self._core
+        try:
+            usage = call.cgroup.usage()
+        except CgroupGone:
+            self._lost(call)
+            return
+        call.record = msgspec.structs.replace(call.record, state="ended")
+        used = measure.account(call, core.clock(), core.tracking.counters(call.cgroup.id), usage)
+        self._forget(call, measure.call_view(call, used, 0))
+        core.publish("call.gone", "The last process that the call left is gone.",
+                     call.session, call.id)  # fmt: skip
+        self._room.set()
+
+    def _forget(self, call: LiveCall, view: Call) -> None:
+        """From live to ended; the leaf goes right after the answer."""
+        core = self._core
+        core.watcher.forget(call)
+        core.tracking.untrack(call.cgroup.id)
+        core.registry.drop_call(call)
+        core.registry.keep_ended(
+            EndedCall(
+                call=view,
+                owner=call.session.uid,
+                session_cgroup=str(call.session.cgroup.path),
+                settled=view.end_reason not in ("emptied", "expired")
+                and (view.exit_status is not None or view.end_reason != "oom"),
+            )
+        )
+        asyncio.get_running_loop().call_soon(self._remove_leaf, call)
+
+    def _settle(self, ended: EndedCall, exit_status: int | None) -> Call:
+        """A declared end that comes after the leaf emptied: it adds the exit status, once."""
+        if ended.settled:
+            raise Conflict(
+                f"call {ended.call.id!r} has ended already ({ended.call.end_reason})",
+                remedy="a call can be ended once; GET it for its account",
+            )
+        ended.settled = True
+        reason = ended.call.end_reason
+        ended.call = msgspec.structs.replace(
+            ended.call, exit_status=exit_status,
+            end_reason=reason if reason == "oom" else "declared",
+        )  # fmt: skip
+        return ended.call
+
+    # --- Leaves ---
+
+    def _remove_leaf(self, call: LiveCall) -> None:
+        """Remove an empty leaf; one whose processes are still dying is tried again."""
+        if call.session.closed:  # the leaf went with it
+            self._leftovers.pop(call.id, None)
+            call.cgroup.close()
+            return
+        try:
+            call.session.cgroup.remove(call.cgroup.path.name, timeout_s=0)
+        except CgroupGone:
+            pass
+        except CgroupError as error:
+            if error.errno != errno.EBUSY:
+                log.error("a leaf is left behind: %s", error)
+            elif call.id not in self._leftovers:
+                self._leftovers[call.id] = call
+                asyncio.get_running_loop().call_later(0.02, self._remove_leaf, call)
+            return
+        self._leftovers.pop(call.id, None)
+        call.cgroup.close()

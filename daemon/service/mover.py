@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moving processes into cgroups without holding up the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from agentcg.cgroups import Cgroup
+from agentcg.errors import CgroupError, CgroupGone, Conflict, InvalidInput
+
+
+class Mover:
+    """One thread that writes to `cgroup.procs`.
+
+    A move can take 5-15 ms in the kernel (a percpu rwsem's slow path). One thread is enough:
+    moves exclude each other in the kernel anyway.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mover")
+
+    async def place(self, cgroup: Cgroup, pidfd: int, pid: int) -> None:
+        """Move the process of `pidfd` into `cgroup`; raises `InvalidInput` or `Conflict`."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, cgroup.place_pidfd, pidfd)
+        except CgroupGone as error:
+            raise Conflict(f"{cgroup.path.name} was removed meanwhile") from error
+        except CgroupError as error:
+            raise InvalidInput("pid", pid, f"a process that can be moved ({error})") from error
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounting by BPF, where it can be had; nothing here fails a call when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from agentcg.bpf import Accounting, Counters, ExecEvent, ExitEvent, OomEvent
+from agentcg.errors import BpfError
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["auto", "off", "on"]
+State = Literal["bpf", "cgroup", "starting"]
+BpfEvent = ExecEvent | ExitEvent | OomEvent
+
+
+class Tracking:
+    """Tracks leaves in BPF once the programs are attached; before and without it, does nothing.
+
+    `state`: "starting" until that is decided, then "bpf", or "cgroup" with `reason` saying why
+    only cgroup files count.
+    """
+
+    def __init__(self, open_accounting: Callable[[], Accounting] = Accounting.open) -> None:
+        self._open = open_accounting
+        self._accounting: Accounting | None = None
+        self.state: State = "cgroup"
+        self.reason = "switched off (--bpf off)"
+
+    async def start(self, on_event: Callable[[BpfEvent], None]) -> bool:
+        """Attach off the loop, then deliver events on it. False where BPF cannot be had."""
+        self.state, self.reason = "starting", "programs are being attached"
+        loop = asyncio.get_running_loop()
+        try:
+            self._accounting = await loop.run_in_executor(None, self._open)
+        except BpfError as error:
+            self.state, self.reason = "cgroup", str(error)
+            log.warning("accounting from cgroup files alone: %s", error)
+            return False
+        self.state, self.reason = "bpf", "raw tracepoints"
+        loop.add_reader(self._accounting.fileno(), self._deliver, self._accounting, on_event)
+        return True
+
+    @staticmethod
+    def _deliver(accounting: Accounting, on_event: Callable[[BpfEvent], None]) -> None:
+        for event in accounting.poll():
+            on_event(event)
+
+    def track(self, cgroup_id: int) -> None:
+        """Count what happens in a leaf; one that is tracked already keeps its counts."""
+        if self._accounting is not None:
+            try:
+                self._accounting.track(cgroup_id)
+            except BpfError as error:
+                log.warning("a call is accounted from cgroup files alone: %s", error)
+
+    def untrack(self, cgroup_id: int) -> Counters | None:
+        """Stop counting, and the counts so far."""
+        return None if self._accounting is None else self._accounting.untrack(cgroup_id)
+
+    def counters(self, cgroup_id: int) -> Counters | None:
+        """The counts so far."""
+        return None if self._accounting is None else self._accounting.counters(cgroup_id)
+
+    def tracked(self) -> set[int]:
+        """Leaves that are tracked, those of an earlier daemon included."""
+        return set() if self._accounting is None else self._accounting.tracked()
+
+    @property
+    def events_lost(self) -> int:
+        """Events that found the ring buffer full."""
+        return 0 if self._accounting is None else self._accounting.events_lost
+
+    def close(self) -> None:
+        """Let go; the pinned programs go on counting for the next daemon."""
+        if self._accounting is not None:
+            asyncio.get_running_loop().remove_reader(self._accounting.fileno())
+            self._accounting.close()
+            self._accounting = None
+
+
+def wall_time(boottime_ns: int) -> float:
+    """Seconds since the epoch of a CLOCK_BOOTTIME reading."""
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - boottime_ns / 1e9)
