@@ -2,10 +2,9 @@
 """The agent process of one replayed session: `python -m agentcg.daemon.replay.agent JOB BOARD`.
 
 It is executed once per session, before the run, so that it is small and alone in its address
-space. It holds the base, plays its own steps, and forks one runner for each tool call. The runner
-stays in the agent's cgroup and is what `agentcg run` is to a real agent: it begins the call at the
-daemon, has the tool born in the call's cgroup, waits for it, and ends the call. The tool is a fork
-and executes nothing: starting an interpreter for each call would cost more than most calls.
+space. It holds the base, plays its own steps, begins each tool call at the daemon, forks the tool
+into the call's cgroup, and ends the call when the tool is gone. The tool is a fork and executes
+nothing: starting an interpreter for each call would cost more than most calls.
 
 Standard input is the start signal: one byte to begin; its end, before that, to go away.
 """
@@ -17,8 +16,10 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -28,9 +29,11 @@ from agentcg.daemon.messages import BeginCall
 from agentcg.daemon.replay.board import AgentWord, Board, CallWord
 from agentcg.daemon.replay.load import Memory, content, die_with_parent, small_pages_only
 from agentcg.daemon.replay.plan import CallPlan, Plan, Turn
-from agentcg.errors import AgentcgError
+from agentcg.errors import AgentcgError, Conflict, NotFound
 
 COMMAND_MAX = 4096  # as the API has it
+REFERENCE_MAX = 128
+ANSWER_TIMEOUT_S = 10.0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -43,6 +46,16 @@ class Job(msgspec.Struct, frozen=True):
     call_oom_score_adj: int = 0
 
 
+@dataclass(frozen=True)
+class _Tool:
+    """A tool that runs."""
+
+    number: int  # of the call in the plan
+    pid: int
+    pidfd: int
+    call: str | None  # the call's id at the daemon
+
+
 class Agent:
     """One session, played."""
 
@@ -51,6 +64,7 @@ class Agent:
         self._board = board
         self._chunk = content(job.plan.chunk_bytes)
         self._memory = Memory(self._chunk, board.latencies(0))
+        self._client = Client(Path(job.socket)) if job.session else None
         self._calls_begun = 0
 
     def prepare(self) -> None:
@@ -75,83 +89,89 @@ class Agent:
         self._calls_begun += len(turn.calls)
         waiting = dict(enumerate(turn.calls))
         ended_s: dict[int, float] = {}
-        runners: dict[int, tuple[int, int]] = {}  # pidfd -> pid, index
-        poll = select.poll()
-        while waiting or runners:
+        tools: dict[int, tuple[int, _Tool]] = {}  # by pidfd
+        while waiting or tools:
             for index, call in list(waiting.items()):
                 if _due(call, begun_s, ended_s) <= time.monotonic():
                     del waiting[index]
-                    pid = self._fork_runner(call, first + index)
-                    descriptor = os.pidfd_open(pid)
-                    runners[descriptor] = (pid, index)
-                    poll.register(descriptor, select.POLLIN)
+                    tool = self._begin(call, first + index)
+                    tools[tool.pidfd] = (index, tool)
             due_s = min((_due(call, begun_s, ended_s) for call in waiting.values()), default=None)
-            for descriptor, _ in poll.poll(_timeout_ms(due_s)):
-                pid, index = runners.pop(descriptor)
-                poll.unregister(descriptor)
-                os.close(descriptor)
-                os.waitpid(pid, 0)
+            for pidfd in _wait(tools, due_s):
+                index, tool = tools.pop(pidfd)
+                self._end(tool)
                 ended_s[index] = time.monotonic()
         return max(ended_s.values(), default=begun_s)
 
-    def _fork_runner(self, call: CallPlan, number: int) -> int:
-        self._board.set_call(number, CallWord.BEGUN, time.monotonic_ns())
-        pid = os.fork()
-        if pid == 0:
-            _leave(lambda: self._run_call(call, number))
-        return pid
+    def _begin(self, call: CallPlan, number: int) -> _Tool:
+        """Begin a call at the daemon and start its tool in the call's cgroup.
 
-    def _run_call(self, call: CallPlan, number: int) -> None:
-        """In the runner: begin, run, end."""
-        die_with_parent()
-        if self._job.session is None:
-            self._run_tool(call, number, None)
-            return
-        with Client(Path(self._job.socket)) as client:
+        If the daemon fails, the tool runs without it, as `agentcg run` would have it; the board
+        says so.
+        """
+        self._board.set_call(number, CallWord.BEGUN, time.monotonic_ns())
+        if self._client is not None:
             try:
-                begun = client.begin(
-                    self._job.session,
+                begun = self._client.begin(
+                    self._job.session or "",
                     BeginCall(
                         tool=call.tool,
                         command=call.command[:COMMAND_MAX],
-                        reference=call.reference[:128],
+                        reference=call.reference[:REFERENCE_MAX],
                         wait_s=self._job.wait_s,
                     ),
-                    timeout_s=self._job.wait_s + 10,
+                    timeout_s=self._job.wait_s + ANSWER_TIMEOUT_S,
                 )
-                with Cgroup.open(Path(begun.cgroup)) as leaf:
-                    status = self._run_tool(call, number, leaf)
-                client.end(begun.id, status)
+                with Cgroup.open(begun.cgroup) as leaf:
+                    return self._start(call, number, begun.id, leaf)
             except AgentcgError as error:
-                self._ungoverned(call, number, error)
+                self._ungoverned(number, error)
+        return self._start(call, number, None, None)
 
-    def _ungoverned(self, call: CallPlan, number: int, error: AgentcgError) -> None:
-        """The daemon failed: an agent goes on without it, and so do we, and count it."""
-        self._board.set_call(number, CallWord.UNGOVERNED, 1)
-        print(f"replay: {self._job.session}: {error}", file=sys.stderr)
-        if not self._board.call(number, CallWord.STARTED):
-            self._run_tool(call, number, None)
-
-    def _run_tool(self, call: CallPlan, number: int, leaf: Cgroup | None) -> int:
-        """Fork the tool, born in `leaf`; its status as a shell has it."""
-        self._board.set_call(number, CallWord.STARTED, time.monotonic_ns())
+    def _start(self, call: CallPlan, number: int, name: str | None, leaf: Cgroup | None) -> _Tool:
+        """Fork the tool; in `leaf` from its first instruction if there is one."""
         pid = os.fork() if leaf is None else fork_into(leaf.fileno())
         if pid == 0:
-            _leave(lambda: self._be_tool(call, number))
-        _, status = os.waitpid(pid, 0)
+            self._be_tool(call, number)
+        self._board.set_call(number, CallWord.STARTED, time.monotonic_ns())
+        return _Tool(number, pid, os.pidfd_open(pid), name)
+
+    def _end(self, tool: _Tool) -> None:
+        """Reap the tool and end its call."""
+        os.close(tool.pidfd)
+        _, status = os.waitpid(tool.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         code = code if code >= 0 else 128 - code
-        self._board.set_call(number, CallWord.STATUS, code)
-        self._board.set_call(number, CallWord.ENDED, time.monotonic_ns())
-        return code
+        self._board.set_call(tool.number, CallWord.STATUS, code)
+        self._board.set_call(tool.number, CallWord.ENDED, time.monotonic_ns())
+        if self._client is None or tool.call is None:
+            return
+        try:
+            self._client.end(tool.call, code)
+        except (Conflict, NotFound):
+            pass  # its cgroup was empty and the daemon has ended it by itself
+        except AgentcgError as error:
+            self._ungoverned(tool.number, error)
 
-    def _be_tool(self, call: CallPlan, number: int) -> None:
-        """In the tool: allocate, free and burn as recorded."""
-        die_with_parent()
-        adj = self._job.call_oom_score_adj
-        if adj:
-            Path("/proc/self/oom_score_adj").write_text(str(adj))
-        Memory(self._chunk, self._board.latencies(1 + number)).play(call.steps)
+    def _ungoverned(self, number: int, error: AgentcgError) -> None:
+        self._board.set_call(number, CallWord.UNGOVERNED, 1)
+        print(f"replay: {self._job.session}: {error}", file=sys.stderr)
+
+    def _be_tool(self, call: CallPlan, number: int) -> NoReturn:
+        """In the forked tool: allocate, free and burn as recorded, and end."""
+        status = 1
+        try:
+            die_with_parent()
+            if self._job.call_oom_score_adj:
+                Path("/proc/self/oom_score_adj").write_text(str(self._job.call_oom_score_adj))
+            memory = Memory(self._chunk, self._board.latencies(1 + number))
+            memory.chunk_cpu_s = self._memory.chunk_cpu_s
+            memory.play(call.steps)
+            status = 0
+        except Exception as error:
+            print(f"replay: tool: {type(error).__name__}: {error}", file=sys.stderr)
+        finally:
+            os._exit(status)
 
 
 def _due(call: CallPlan, begun_s: float, ended_s: dict[int, float]) -> float:
@@ -161,23 +181,14 @@ def _due(call: CallPlan, begun_s: float, ended_s: dict[int, float]) -> float:
     return ended_s.get(call.after, float("inf")) + call.start_s
 
 
-def _timeout_ms(due_s: float | None) -> float | None:
-    """For poll(): until `due_s`, or without end."""
-    if due_s is None or due_s == float("inf"):
-        return None
-    return max(0.0, (due_s - time.monotonic()) * 1000)
-
-
-def _leave(work: Callable[[], object]) -> None:
-    """Do `work` in a forked child and end it there, whatever happens."""
-    status = 1
-    try:
-        work()
-        status = 0
-    except Exception as error:
-        print(f"replay: {type(error).__name__}: {error}", file=sys.stderr)
-    finally:
-        os._exit(status)
+def _wait(pidfds: Iterable[int], until_s: float | None) -> list[int]:
+    """Those of `pidfds` whose process has ended; waits for one, or until `until_s`."""
+    poll = select.poll()
+    for pidfd in pidfds:
+        poll.register(pidfd, select.POLLIN)
+    endless = until_s is None or until_s == float("inf")
+    timeout_ms = None if endless else max(0.0, ((until_s or 0.0) - time.monotonic()) * 1000)
+    return [pidfd for pidfd, _ in poll.poll(timeout_ms)]
 
 
 def _anonymous_bytes() -> int:

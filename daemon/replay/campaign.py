@@ -17,7 +17,7 @@ import psutil
 import agentcg
 from agentcg.daemon.client import Client
 from agentcg.daemon.messages import Priority
-from agentcg.daemon.replay.collect import collect
+from agentcg.daemon.replay.collect import collect, memory_figures
 from agentcg.daemon.replay.controls import Control, ControlName, Governed, Plain
 from agentcg.daemon.replay.executor import Glimpse, Player, Run
 from agentcg.daemon.replay.plan import Plan, Shape, build
@@ -130,11 +130,13 @@ class Campaign:
                 sessions = [
                     collect(seen, self._alone_s.get(seen.player.plan.name)) for seen in observed
                 ]
+                shared = memory_figures(*run.shared) if run.shared else memory_figures(None, None)
         return RunResult(
             control=control,
             run=number,
             seed=f"{self.settings.seed}/{number}",
             begun_at=begun_at,
+            shared=shared,
             sessions=sessions,
         )
 

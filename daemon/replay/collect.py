@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from agentcg.cgroups import Usage
 from agentcg.daemon.replay.board import AgentWord, Board, CallWord
 from agentcg.daemon.replay.executor import Observed
 from agentcg.daemon.replay.plan import Plan
@@ -38,7 +39,7 @@ def collect(seen: Observed, alone_s: float | None = None) -> SessionResult:
         alone_s=alone_s,
         x_alone=wall_s / alone_s if wall_s is not None and alone_s else None,
         latency=latency_of(board.all_latencies()),
-        memory=_memory(seen),
+        memory=memory_figures(None, seen.usage),
         calls=_calls(plan, board),
         cpu_usage_us=seen.usage.cpu_stat.usage_us if seen.usage else None,
     )
@@ -62,19 +63,33 @@ def _during(plan: Plan, board: Board) -> str:
     return "thinking"
 
 
-def _memory(seen: Observed) -> MemoryFigures:
-    usage = seen.usage
-    events = usage.memory_events if usage else None
-    pressure = usage.memory_pressure if usage else None
+def memory_figures(before: Usage | None, after: Usage | None) -> MemoryFigures:
+    """What happened between two readings of a cgroup; None before: since its creation."""
+    events = after.memory_events if after else None
+    earlier = before.memory_events if before else None
+    pressure = after.memory_pressure if after else None
+    stalled = pressure.full.total_us if pressure and pressure.full else None
+    stalled_before = 0
+    if before and before.memory_pressure and before.memory_pressure.full:
+        stalled_before = before.memory_pressure.full.total_us
     return MemoryFigures(
-        high_events=events.high if events else None,
-        max_events=events.max if events else None,
-        oom_events=events.oom if events else None,
-        oom_kills=events.oom_kill if events else None,
-        stalled_us=pressure.full.total_us if pressure and pressure.full else None,
-        peak_bytes=usage.memory_peak if usage else None,
-        swap_peak_bytes=usage.memory_swap_peak if usage else None,
+        high_events=events.high - (earlier.high if earlier else 0) if events else None,
+        max_events=events.max - (earlier.max if earlier else 0) if events else None,
+        oom_events=events.oom - (earlier.oom if earlier else 0) if events else None,
+        oom_kills=events.oom_kill - (earlier.oom_kill if earlier else 0) if events else None,
+        stalled_us=None if stalled is None else stalled - stalled_before,
+        peak_bytes=_higher(before.memory_peak if before else None, after.memory_peak)
+        if after
+        else None,
+        swap_peak_bytes=_higher(before.memory_swap_peak if before else None, after.memory_swap_peak)
+        if after
+        else None,
     )
+
+
+def _higher(before: int | None, after: int | None) -> int | None:
+    """A peak that was reached since `before`."""
+    return after if after is not None and (before is None or after > before) else None
 
 
 def _calls(plan: Plan, board: Board) -> CallFigures:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agentcg.cgroups import Cgroup, Limits
+from agentcg.cgroups import Cgroup, Limits, Usage
 from agentcg.daemon.client import Client
 from agentcg.daemon.messages import OpenSession, Priority
 from agentcg.errors import Conflict
@@ -25,6 +25,7 @@ CONTROLS: tuple[ControlName, ...] = ("none", "static", "agentcg")
 PREFIX = "replay-"
 CALL_OOM_SCORE_ADJ = 500  # what `agentcg run` gives a call: the call dies before its agent
 KILL_TIMEOUT_S = 5.0
+BOUND_LABEL = "agentcg/replay-bound"  # what the host bound was before
 _CONTROLLERS = ("memory", "cpu", "pids")
 
 
@@ -52,6 +53,10 @@ class Control(ABC):
         """A place for each session, the limit in force."""
 
     @abstractmethod
+    def usage(self) -> Usage:
+        """Of all sessions together: the cgroup that has the limit. Counts from its creation."""
+
+    @abstractmethod
     def close(self) -> None:
         """Kill what still runs and remove everything that `open` made."""
 
@@ -65,28 +70,45 @@ class Plain(Control):
         self._equal_parts = equal_parts
         self._swap_max = None if swap else 0
         self._name = f"{PREFIX}{os.getpid()}"
+        self._group: Cgroup | None = None
         self._places: list[Place] = []
 
     def open(self, priorities: list[Priority]) -> list[Place]:
         """See `Control`."""
+        sweep(self._parent)
         self._parent.enable(_CONTROLLERS)
-        with self._parent.create(self._name) as group:
-            group.enable(_CONTROLLERS)
-            group.apply(Limits(memory_max=self._limit_bytes, memory_swap_max=self._swap_max))
-            for number, priority in enumerate(priorities, 1):
-                session = group.create(f"{priority}-{number}")
-                self._places.append(Place(session, session))
-                if self._equal_parts:
-                    session.apply(Limits(memory_max=self._limit_bytes // len(priorities)))
+        self._group = self._parent.create(self._name)
+        self._group.enable(_CONTROLLERS)
+        self._group.apply(Limits(memory_max=self._limit_bytes, memory_swap_max=self._swap_max))
+        for number, priority in enumerate(priorities, 1):
+            session = self._group.create(f"{priority}-{number}")
+            self._places.append(Place(session, session))
+            if self._equal_parts:
+                session.apply(Limits(memory_max=self._limit_bytes // len(priorities)))
         return self._places
+
+    def usage(self) -> Usage:
+        """See `Control`."""
+        if self._group is None:
+            raise RuntimeError("open() comes first")
+        return self._group.usage()
 
     def close(self) -> None:
         """See `Control`."""
         for place in self._places:
             place.session.close()
-        if self._name in self._parent.children():
+        if self._group is not None:
+            self._group.close()
             self._parent.remove_tree(self._name)
         self._parent.close()
+
+
+def sweep(parent: Cgroup) -> None:
+    """Remove what a replay that was itself killed has left behind."""
+    for name in parent.children():
+        pid = name.removeprefix(PREFIX)
+        if name != pid and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            parent.remove_tree(name)
 
 
 class Governed(Control):
@@ -98,43 +120,70 @@ class Governed(Control):
         self._swap = swap
         self._opened: list[str] = []
         self._places: list[Place] = []
-        others = client.sessions()
-        if others:
-            raise Conflict(
-                f"the daemon has sessions: {', '.join(other.name for other in others[:5])}",
-                remedy="replay bounds all sessions of the host together; close these first",
-            )
-        self._bound_before = client.host().memory_max_bytes
+        self._sweep()
+        host = client.host()
+        self._bound_before = host.memory_max_bytes
+        self._root = Cgroup.open(host.cgroup)
 
     def open(self, priorities: list[Priority]) -> list[Place]:
         """See `Control`."""
         self._client.set_host_memory_max(self._limit_bytes)
         for number, priority in enumerate(priorities, 1):
             name = f"{PREFIX}{os.getpid()}-{priority}-{number}"
-            session = self._client.open_session(
-                OpenSession(name=name, priority=priority, labels={"agentcg/replay": "1"})
+            request = OpenSession(
+                name=name, priority=priority, labels={BOUND_LABEL: str(self._bound_before or "")}
             )
+            session = self._client.open_session(request)
             self._opened.append(name)
             place = Place(
-                Cgroup.open(Path(session.cgroup)),
-                Cgroup.open(Path(session.runtime)),
-                name,
-                CALL_OOM_SCORE_ADJ,
+                session=Cgroup.open(session.cgroup),
+                runtime=Cgroup.open(session.runtime),
+                name=name,
+                call_oom_score_adj=CALL_OOM_SCORE_ADJ,
             )
             self._places.append(place)
             if not self._swap:
                 place.session.apply(Limits(memory_swap_max=0))
         return self._places
 
+    def usage(self) -> Usage:
+        """See `Control`."""
+        return self._root.usage()
+
     def close(self) -> None:
         """See `Control`."""
         try:
             for place in self._places:
-                place.session.kill()
-                place.session.wait_empty(KILL_TIMEOUT_S)
+                _empty(place.session)
                 place.runtime.close()
                 place.session.close()
             for name in self._opened:
                 self._client.close_session(name)
         finally:
+            self._root.close()
             self._client.set_host_memory_max(self._bound_before)
+
+    def _sweep(self) -> None:
+        """Close what a killed replay left, with the bound it found; refuse other sessions."""
+        others: list[str] = []
+        for session in self._client.sessions():
+            pid = session.name.removeprefix(PREFIX).partition("-")[0]
+            if BOUND_LABEL not in session.labels or Path(f"/proc/{pid}").exists():
+                others.append(session.name)
+                continue
+            with Cgroup.open(session.cgroup) as cgroup:
+                _empty(cgroup)
+            self._client.close_session(session.name)
+            bound = session.labels[BOUND_LABEL]
+            self._client.set_host_memory_max(int(bound) if bound.isdecimal() else None)
+        if others:
+            raise Conflict(
+                f"the daemon has other sessions: {', '.join(others[:5])}",
+                remedy="replay bounds all sessions of the host together; close these first",
+            )
+
+
+def _empty(cgroup: Cgroup) -> None:
+    """Nothing lives in `cgroup` any more."""
+    cgroup.kill()
+    cgroup.wait_empty(KILL_TIMEOUT_S)

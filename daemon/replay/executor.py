@@ -95,6 +95,8 @@ class Run:
         self._socket = socket
         self._wait_s = wait_s
         self._sessions: list[Observed] = []
+        self.shared: tuple[Usage, Usage] | None = None
+        """All sessions together, before and after."""
 
     def __enter__(self) -> Run:
         return self
@@ -105,6 +107,7 @@ class Run:
     def play(self, players: list[Player], look: Look | None = None) -> list[Observed]:
         """Start agents, let each hold its base, begin together, watch until all have ended."""
         places = self._control.open([player.priority for player in players])
+        before = self._control.usage()
         for player, place in zip(players, places, strict=True):
             self._sessions.append(self._start(player, place))
         self._await_ready()
@@ -120,6 +123,7 @@ class Run:
                 look(now_s - begun_s, [seen.glimpse() for seen in self._sessions])
         for seen in self._sessions:
             seen.usage = seen.place.session.usage()
+        self.shared = (before, self._control.usage())
         return self._sessions
 
     def close(self) -> None:

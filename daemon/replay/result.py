@@ -31,14 +31,14 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """From the session's cgroup, descendants included."""
+    """From a cgroup, descendants included, counted from the start of the run."""
 
     high_events: int | None
     max_events: int | None
     oom_events: int | None
     oom_kills: int | None
     stalled_us: int | None  # memory.pressure, total of `full`: throttled or in reclaim
-    peak_bytes: int | None
+    peak_bytes: int | None  # None too if the run did not exceed an earlier peak
     swap_peak_bytes: int | None
 
 
@@ -80,6 +80,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     run: int  # from 1
     seed: str
     begun_at: float  # seconds since the epoch
+    shared: MemoryFigures  # of the cgroup that has the limit
     sessions: list[SessionResult]
 
 
