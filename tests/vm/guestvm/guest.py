@@ -32,13 +32,15 @@ SKIPPED = frozenset((".git", ".venv", "__pycache__", "node_modules", ".cache"))
 ALIGN_S = 20.0
 _INSTALLED = "installed"
 
+# systemd finds new units by itself, but has to be told about changed ones.
 _UNPACK = f"""
 rm -rf {WORK} /{project.SITE}/agentcg
-tar -xf - --no-overwrite-dir -C / || exit
 cd /usr/local/lib
+[ ! -e systemd/system/agentcgd.service ] || changed=yes
+tar -xf - --no-overwrite-dir -C / || exit
 [ ! -e sysusers.d/agentcg.conf ] || systemd-sysusers $PWD/sysusers.d/agentcg.conf || exit
 [ ! -e tmpfiles.d/agentcg.conf ] || systemd-tmpfiles --create $PWD/tmpfiles.d/agentcg.conf || exit
-systemctl daemon-reload
+[ -z "$changed" ] || systemctl daemon-reload
 """
 
 
@@ -70,11 +72,12 @@ class Collect:
 
 def machine(kernel: Kernel, options: Options) -> Machine:
     """The machine for a kernel; builds the root and the initrd if they are missing."""
+    host.install_packages()
     root = rootfs()
     return Machine(
         kernel=kernel.name,
         cpu_model=kernel.cpu,
-        vmlinuz=root / kernel.name / "vmlinuz",
+        vmlinux=root / kernel.name / "vmlinux",
         initrd=initrd(root / kernel.name),
         root=root / "root.img",
         memory_bytes=options.memory_bytes,

@@ -23,7 +23,7 @@ INIT = IMAGE_FILES / "init"
 
 def initrd(kernel_directory: Path) -> Path:
     """The initrd for a kernel of the root's cache entry."""
-    busybox = Path(host.program("busybox"))
+    busybox = kernel_directory.parent / "busybox"
     modules = sorted(kernel_directory.glob("*.ko"))
     key = cache.content_key([Path(__file__), INIT, *AGENT_FILES, busybox, *modules])
     entry = cache.entry("initrd", key, "the initrd", lambda to: _build(to, busybox, modules))

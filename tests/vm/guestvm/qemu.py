@@ -32,7 +32,7 @@ class Machine:
 
     kernel: str
     cpu_model: str
-    vmlinuz: Path
+    vmlinux: Path
     initrd: Path
     root: Path
     memory_bytes: int
@@ -60,7 +60,7 @@ def _base(machine: Machine) -> list[str]:
         *("-machine", "q35,vmport=off,smm=off", "-nodefaults", "-no-user-config"),
         *("-display", "none", "-no-reboot"),
         *("-smp", str(machine.cpus), "-m", f"{machine.memory_bytes >> 20}M"),
-        *("-kernel", str(machine.vmlinuz), "-initrd", str(machine.initrd), "-append", append),
+        *("-kernel", str(machine.vmlinux), "-initrd", str(machine.initrd), "-append", append),
     ]
 
 

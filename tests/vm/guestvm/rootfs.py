@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from guestvm import cache, host
+from guestvm import cache, host, vmlinux
 from guestvm.errors import GuestError
 from guestvm.kernels import LIST, Kernel, load_kernels
 from guestvm.progress import run_logged, say, warn
+from guestvm.vmlinux import decompress, payload
 
 SUITE = "trixie"
 IMAGE_SIZE = "4G"  # sparse
@@ -46,20 +47,19 @@ _OPTIONS = (
 
 
 def rootfs() -> Path:
-    """The cache entry with root.img and, for each kernel, NAME/{vmlinuz,version,*.ko}."""
-    key = cache.content_key([Path(__file__), CUSTOMIZE, LIST])
+    """The cache entry with root.img, busybox and, for each kernel, NAME/{vmlinux,version,*.ko}."""
+    key = cache.content_key([Path(__file__), Path(vmlinux.__file__), CUSTOMIZE, LIST])
     return cache.entry("root", key, "the root file system", _build)
 
 
 def _build(directory: Path) -> None:
     kernels = load_kernels()
-    host.install_packages()
     say("building the root file system and fetching the kernels (about a minute, once)")
     started_s = time.monotonic()
     argv = mmdebstrap_argv(directory, kernels, host.mirror(), host.keyring())
     run_logged(argv, directory / "build.log", "building the root file system")
     for kernel in kernels:
-        _check_kernel(directory, kernel)
+        _finish_kernel(directory, kernel)
     size_mib = (directory / "root.img").stat().st_blocks * 512 >> 20
     say(f"built in {time.monotonic() - started_s:.0f} s, {size_mib} MiB")
 
@@ -83,10 +83,13 @@ def mmdebstrap_argv(
     ]
 
 
-def _check_kernel(directory: Path, kernel: Kernel) -> None:
-    version = kernel_version(directory, kernel)
-    if not (directory / kernel.name / "vmlinuz").is_file():
+def _finish_kernel(directory: Path, kernel: Kernel) -> None:
+    vmlinuz = directory / kernel.name / "vmlinuz"
+    if not vmlinuz.is_file():
         raise GuestError(f"kernel {kernel.name}: {kernel.package} holds no vmlinuz")
+    vmlinuz.with_name("vmlinux").write_bytes(decompress(payload(vmlinuz.read_bytes())))
+    vmlinuz.unlink()
+    version = kernel_version(directory, kernel)
     if not version.startswith(kernel.name + "."):
         warn(f"kernel {kernel.name}: {kernel.suite} has {version} now; using that")
 

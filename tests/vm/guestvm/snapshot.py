@@ -21,13 +21,7 @@ BOOT_TIMEOUT_S = 240.0
 SETTLE_TIMEOUT_S = 240.0
 SAVE_TIMEOUT_S = 120.0
 _RAM = "ram.zst"
-# What a test's first seconds would read: in memory once, here, instead of in each guest.
-_WARM_MODULES = "aiohttp, bcc, hypothesis, msgspec, psutil, pytest, pytest_asyncio, typer, yaml"
-_SETTLE = f"""
-systemctl is-system-running --wait >/dev/null
-python3 -c 'import {_WARM_MODULES}'
-sync
-"""
+_SETTLE = "systemctl is-system-running --wait && sync"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # mmdebstrap's customize hook: customize.sh ROOT OUT SIZE NAME:SUITE:PACKAGE...
-# Adds the kernels' modules to ROOT, settles what a first boot would, writes OUT/root.img and
-# for each kernel OUT/NAME/{vmlinuz,version,*.ko}.
+# Adds the kernels' modules to ROOT, settles what a first boot would, writes OUT/root.img,
+# OUT/busybox, and for each kernel OUT/NAME/{vmlinuz,version,*.ko}.
 set -euo pipefail
 root=$1 out=$2 size=$3
 shift 3
@@ -35,6 +35,12 @@ fetch_kernel() {
     echo "$version" >"$out/$name/version"
 }
 
+mkdir "$out/busybox.deb"
+(cd "$out/busybox.deb" && apt-get -o APT::Sandbox::User=root -q download busybox-static)
+dpkg-deb --fsys-tarfile "$out"/busybox.deb/*.deb | tar -xO ./usr/bin/busybox >"$out/busybox"
+chmod 755 "$out/busybox"
+rm -r "$out/busybox.deb"
+
 for kernel; do
     IFS=: read -r name suite meta <<<"$kernel"
     fetch_kernel "$name" "$suite" "$meta"
@@ -51,13 +57,22 @@ mkdir -p systemd/journald.conf.d systemd/system/multi-user.target.wants
 printf '[Journal]\nStorage=volatile\n' >systemd/journald.conf.d/guest.conf
 ln -sf /usr/lib/systemd/system/multi-user.target systemd/system/default.target
 ln -sf ../agentcg-guest.service systemd/system/multi-user.target.wants/
-# Nobody logs in on a console, nothing is to be updated or cleaned in a throw-away guest.
+# systemd looks for new units here without a reload, if the directory was there when it started.
+mkdir -p "$root/usr/local/lib/systemd/system"
+# Nobody logs in on a console, nothing is to be updated or cleaned in a throw-away guest, and
+# whatever needs the modules, file systems and devices below loads them by itself.
 for unit in getty.target getty@.service serial-getty@.service systemd-firstboot.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
     e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer ldconfig.service \
     systemd-hwdb-update.service systemd-journal-catalog-update.service \
     systemd-update-done.service systemd-machine-id-commit.service systemd-random-seed.service \
-    systemd-update-utmp.service systemd-pcrphase.service systemd-pcrphase-sysinit.service; do
+    systemd-update-utmp.service systemd-pcrphase.service systemd-pcrphase-sysinit.service \
+    modprobe@.service kmod-static-nodes.service systemd-modules-load.service \
+    systemd-tmpfiles-setup-dev-early.service systemd-tmpfiles-setup-dev.service \
+    systemd-sysusers.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
+    dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount tmp.mount run-lock.mount \
+    systemd-hostnamed.socket systemd-journal-flush.service systemd-logind.service \
+    systemd-user-sessions.service; do
     ln -sf /dev/null "systemd/system/$unit"
 done
 
