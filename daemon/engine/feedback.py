@@ -57,14 +57,14 @@ def over_grant(held_bytes: int | None, grant: Grant) -> Feedback:
     """A running call has met its `memory_high` and is being slowed."""
     return Feedback(
         code="over-grant",
-        text=f"The call holds {format_size(held_bytes)} of a grant of "
-        f"{format_size(grant.memory_high_bytes)} and is being slowed; declare what it needs "
+        text=f"The call{_known(' holds {} and', held_bytes)} has met its grant of "
+        f"{format_size(grant.memory_high_bytes)}, so the kernel slows it; declare what it needs "
         "(PATCH its memory_bytes), or run a smaller part.",
     )
 
 
 def _oom(account: Account, grant: Grant, ending: Ending) -> Feedback:
-    peak = format_size(account.memory_peak_bytes)
+    peak = _known(" at {}", account.memory_peak_bytes)
     after = format_duration(account.wall_s)
     limit, whose = grant.memory_max_bytes, "its own limit"
     if limit is None or (account.memory_peak_bytes or 0) < limit * 0.9:
@@ -72,7 +72,7 @@ def _oom(account: Account, grant: Grant, ending: Ending) -> Feedback:
     of = "" if limit is None else f" ({whose}: {format_size(limit)})"
     return Feedback(
         code="oom-call",
-        text=f"The kernel killed the call for memory at {peak} after {after}{of}; the call was "
+        text=f"The kernel killed the call for memory{peak} after {after}{of}; the call was "
         f"killed, it did not fail by itself. {_way_on(account, ending)}",
     )
 
@@ -82,8 +82,8 @@ def _over_grant(account: Account, grant: Grant, ending: Ending) -> Feedback:
     lost = "" if not slowed else f" and waited {format_duration(slowed / 1e6)} for memory"
     return Feedback(
         code="over-grant",
-        text=f"The call used {format_size(account.memory_peak_bytes)} of a grant of "
-        f"{format_size(grant.memory_high_bytes)}{lost}. {_way_on(account, ending)}",
+        text=f"The call met its grant of {format_size(grant.memory_high_bytes)}{lost}. "
+        f"{_way_on(account, ending)}",
     )
 
 
@@ -95,30 +95,26 @@ def _signal(number: int, account: Account, ending: Ending) -> Feedback:
         whose = "not by agentcg and not for memory"
     return Feedback(
         code="signal",
-        text=f"The call was ended by {_signal_name(number)} after {after}, {whose}; its peak was "
-        f"{format_size(account.memory_peak_bytes)}.",
+        text=f"The call was ended by {_signal_name(number)} after {after}, {whose}"
+        f"{_known('; its peak was {}', account.memory_peak_bytes)}.",
     )
 
 
 def _lingering(account: Account, ending: Ending) -> Feedback:
     count = ending.lingering_processes
-    subject = "1 process" if count == 1 else f"{count} processes"
+    running = "1 process of the call is" if count == 1 else f"{count} processes of the call are"
+    holding = _known(" holding {}", account.memory_current_bytes)
     return Feedback(
         code="lingering",
-        text=f"{subject} of the call still run and hold "
-        f"{format_size(account.memory_current_bytes)}; stop them if they are not wanted, they "
-        "count against the session.",
+        text=f"{running} still running{holding}; stop what is not wanted, it counts against the "
+        "session.",
     )
 
 
 def _ok(account: Account, grant: Grant) -> Feedback:
-    high = grant.memory_high_bytes
-    of = "" if high is None else f" of {format_size(high)}"
-    return Feedback(
-        code="ok",
-        text=f"Peak {format_size(account.memory_peak_bytes)}{of} in "
-        f"{format_duration(account.wall_s)}.",
-    )
+    peak = _known(" at a peak of {}", account.memory_peak_bytes)
+    of = _known(" of {} granted", grant.memory_high_bytes) if peak else ""
+    return Feedback(code="ok", text=f"Done in {format_duration(account.wall_s)}{peak}{of}.")
 
 
 def _over(account: Account, grant: Grant) -> bool:
@@ -136,10 +132,13 @@ def _way_on(account: Account, ending: Ending) -> str:
     if ending.limit_bytes is not None and need > ending.limit_bytes:
         most = format_size(ending.limit_bytes)
         return f"Run a smaller part: no call of this session can have more than {most}."
-    free = (
-        "" if ending.room_bytes is None else f"; {format_size(max(ending.room_bytes, 0))} free now"
-    )
+    free = _known("; {} free now", ending.room_bytes)
     return f"Run a smaller part, or declare {format_size(need)}{free}."
+
+
+def _known(words: str, size_bytes: int | None) -> str:
+    """`words` with a size in it, or nothing where it is not known."""
+    return "" if size_bytes is None else words.format(format_size(max(size_bytes, 0)))
 
 
 def propose(peak_bytes: int) -> int:
