@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from agentcg.daemon.client import Client
+from agentcg.daemon.client.client import CALLS_LISTED_MAX
 from agentcg.daemon.messages import Call, Health, Host, Session
 
 OOM_SHOWN_S = 60.0  # a call that the OOM killer ended is shown so long
@@ -29,9 +30,9 @@ def take(client: Client) -> Snapshot:
     Calls are those that run or linger, and those that the OOM killer has just ended.
     """
     health, host, sessions = client.health(), client.host(), client.sessions()
-    calls = client.calls(state="running")
+    calls = client.calls(state="running", limit=CALLS_LISTED_MAX)
     if any(session.calls_lingering for session in sessions):
-        calls += client.calls(state="lingering")
+        calls += client.calls(state="lingering", limit=CALLS_LISTED_MAX)
     now = time.time()
     for session in sessions:
         if session.oom_kills:

@@ -37,6 +37,7 @@ from agentcg.errors import AgentcgError, InvalidInput
 DEFAULT_SOCKET = Path("/run/agentcg/agentcg.sock")
 SOCKET_VARIABLE = "AGENTCG_SOCKET"
 TIMEOUT_S = 10.0
+CALLS_LISTED_MAX = 1024  # more the daemon does not list at once
 
 _NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 _ID = re.compile(ID_PATTERN.removeprefix("^").removesuffix("$"))
@@ -129,11 +130,12 @@ class Client:
 
     # --- calls ---
 
-    def calls(self, *, session: str | None = None, state: str | None = None) -> list[Call]:
-        """Calls, the latest ended ones included; of one session or in one state if asked."""
-        return self._ask(
-            "GET", _with_query("/v1/calls", session=session, state=state), CallList
-        ).calls
+    def calls(
+        self, *, session: str | None = None, state: str | None = None, limit: int | None = None
+    ) -> list[Call]:
+        """The latest calls, in the order in which they began; of one session, in one state."""
+        target = _with_query("/v1/calls", session=session, state=state, limit=limit)
+        return self._ask("GET", target, CallList).calls
 
     def call(self, call_id: str) -> Call:
         """One call; raises `NotFound`."""

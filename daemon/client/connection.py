@@ -81,22 +81,21 @@ class Connection:
     ) -> Reply:
         """Send one request and read its whole answer; raises `Unavailable`."""
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        kept = self._kept
-        if kept is not None:
-            kept.limit(limit_s)
-            try:
-                return self._exchange(kept, method, target, body)
-            except (ConnectionError, http.client.BadStatusLine):
-                self.close()  # closed while idle, or the daemon was restarted: once more
-            except TimeoutError as error:
-                raise self._silent(limit_s) from error
-        fresh = self._kept = UnixConnection(self.path, timeout_s=limit_s)
         try:
-            return self._exchange(fresh, method, target, body)
+            if self._kept is not None:
+                self._kept.limit(limit_s)
+                try:
+                    return self._exchange(self._kept, method, target, body)
+                except (ConnectionError, http.client.BadStatusLine):
+                    pass  # closed while idle, or the daemon was restarted: once more
+            self._kept = UnixConnection(self.path, timeout_s=limit_s)
+            return self._exchange(self._kept, method, target, body)
         except TimeoutError as error:
-            raise self._silent(limit_s) from error
+            raise Unavailable(
+                f"{self.path}: no answer within {limit_s:g} s",
+                remedy="see: systemctl status agentcgd",
+            ) from error
         except (OSError, http.client.HTTPException) as error:
-            self.close()
             raise unreachable(self.path, error) from error
 
     def close(self) -> None:
@@ -109,18 +108,16 @@ class Connection:
         self, connection: UnixConnection, method: str, target: str, body: bytes | None
     ) -> Reply:
         headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, target, body=body, headers=headers)
-        response = connection.getresponse()
-        reply = Reply(response.status, response.read())
+        try:
+            connection.request(method, target, body=body, headers=headers)
+            response = connection.getresponse()
+            reply = Reply(response.status, response.read())
+        except BaseException:
+            self.close()  # a late answer must not be taken for that of the next request
+            raise
         if response.will_close:
             self.close()
         return reply
-
-    def _silent(self, limit_s: float) -> Unavailable:
-        self.close()  # a late answer must not be taken for that of the next request
-        return Unavailable(
-            f"{self.path}: no answer within {limit_s:g} s", remedy="see: systemctl status agentcgd"
-        )
 
 
 def unreachable(path: Path, error: Exception) -> Unavailable:
@@ -133,8 +130,8 @@ def unreachable(path: Path, error: Exception) -> Unavailable:
         reason = "no such socket"
     elif isinstance(error, ConnectionRefusedError):
         reason = "nobody listens"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror.lower()
+    elif isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
     else:
-        reason = f"the connection broke ({type(error).__name__})"
+        reason = f"what answers there does not speak HTTP ({type(error).__name__})"
     return Unavailable(f"{path}: {reason}", remedy=START_IT)

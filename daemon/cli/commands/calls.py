@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentcg.daemon.cli.options import Json, SessionOption, call_id, client_of
 from agentcg.daemon.cli.output import print_json
+from agentcg.daemon.client.client import CALLS_LISTED_MAX
+
+if TYPE_CHECKING:
+    from agentcg.daemon.messages import Call
 
 CALLS_HELP = """List calls: those that run or linger, or those in the given state.
 
 \b
 Examples:
   agentcg calls
-  agentcg calls --session reviewer --state ended
+  agentcg calls --session reviewer --state ended --limit 10
   agentcg calls --state all --json | jq '.calls[].account.memory_peak_bytes'
 
 Exit codes: 0; 3 if the daemon is not there.
@@ -45,13 +49,19 @@ def calls(
         State | None,
         typer.Option("--state", help="Only these; without it, those that run or linger."),
     ] = None,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", "-n", min=1, max=CALLS_LISTED_MAX, help="The latest so many."),
+    ] = 256,
     as_json: Json = False,
 ) -> None:
     """List calls."""
-    wanted = None if state in {None, State.ALL} else str(state)
-    found = client_of(ctx).calls(session=session, state=wanted)
-    if state is None:
-        found = [call for call in found if call.state != "ended"]
+    states = [State.RUNNING, State.LINGERING] if state is None else [state]
+    client = client_of(ctx)
+    found: list[Call] = []
+    for one in states:
+        wanted = None if one is State.ALL else one.value
+        found += client.calls(session=session, state=wanted, limit=limit)
     if as_json:
         print_json({"calls": found})
         return

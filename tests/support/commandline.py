@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentcg` as a process of its own, as its users start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# root's commands are born in their cgroup, everybody else's are placed by pid: a test can
+# have either, whoever runs it.
+_MAIN = """
+import os, sys
+euid = {euid!r}
+if euid is not None:
+    os.geteuid = lambda: euid
+sys.argv[0] = "agentcg"
+from agentcg.daemon.cli import main
+main()
+"""
+
+
+def command(*arguments: str, euid: int | None = None) -> list[str]:
+    """The argument list that starts `agentcg arguments...`."""
+    return [sys.executable, "-c", _MAIN.format(euid=euid), *arguments]
+
+
+def environment(socket: Path, **more: str) -> dict[str, str]:
+    """An environment in which agentcg speaks to `socket` and to nothing else of the host."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AGENTCG_")}
+    return kept | {"AGENTCG_SOCKET": str(socket), "COLUMNS": "80"} | more
+
+
+def agentcg(
+    socket: Path, *arguments: str, euid: int | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `agentcg arguments...` to its end."""
+    return subprocess.run(
+        command(*arguments, euid=euid), env=environment(socket), text=True,
+        capture_output=True, check=False, timeout=60, **options,
+    )  # fmt: skip
