@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal, cast, get_args
 
 from .programs import (
@@ -57,14 +58,23 @@ _VERSION = re.compile(r"[\d.]+$")
 _SHELL_COMMAND = re.compile(r"-[a-z]*c")
 
 
+@lru_cache(maxsize=256)  # a begin asks more than once, and agents repeat themselves
 def categorise(tool: str, command: str | None) -> Category:
-    """What a call of `tool` with `command` is for; `other` where nothing tells."""
+    """What a call of `tool` with `command` is for; `other` where nothing tells.
+
+    `tool` is compared without regard to case. `command` is what a shell tool runs; what
+    other tools work on (a path, a pattern) does not matter.
+    """
     kind = TOOLS.get(tool.lower(), COMMAND)
-    if kind != COMMAND:
-        return cast(Category, kind)
-    if not command:
-        return "other"
-    return cast(Category, _shell(command[:COMMAND_MAX_CHARS], 0))
+    if command and (kind == COMMAND or _is_program(tool, command)):
+        return cast(Category, _shell(command[:COMMAND_MAX_CHARS], 0))
+    return cast(Category, "other" if kind == COMMAND else kind)
+
+
+def _is_program(tool: str, command: str) -> bool:
+    """Whether the tool is named after the program that the command begins with."""
+    first = command[:COMMAND_MAX_CHARS].split(maxsplit=1)[:1]
+    return bool(first) and _base_name(first[0]) == _base_name(tool.lower())
 
 
 def _shell(command: str, nesting: int) -> str:

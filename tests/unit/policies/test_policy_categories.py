@@ -35,6 +35,20 @@ def test_a_path_is_no_command() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tool", "command", "category"),
+    [
+        ("python", "python -m pytest", "test"),
+        ("python", "import pytest", "python"),
+        ("find", "/usr/bin/find . -name x", "search"),
+        ("make", "make test", "test"),
+    ],
+)
+def test_a_tool_named_after_its_program(tool: str, command: str, category: str) -> None:
+    """`agentcg run -- python -m pytest` is a call of the tool python, and a test run."""
+    assert categorise(tool, command) == category
+
+
+@pytest.mark.parametrize(
     ("command", "category"),
     [
         ("pytest -x tests", "test"),

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What decisions cost, and how that grows with the number of running calls.
+
+    python tests/bench/engine.py [--json FILE]
+
+- `grant_us`: one begin, with all other sessions as one number; must not grow with the host.
+- `committed_us_per_call`: the walk over every session and call, which gives that number.
+- `protect_us_per_session`: sharing protection out anew.
+- `policy_us`: the rules alone; `categorise_us`: reading a command alone.
+
+Ten calls a session. Times are the best of five repetitions (the least disturbed one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agentcg.daemon.engine import (
+    Admit,
+    CallRequest,
+    CallView,
+    HostView,
+    Protection,
+    SessionView,
+    committed_bytes,
+    grant,
+    protect,
+)
+from agentcg.policies import DEFAULT, CallFacts, categorise
+
+MIB = 1 << 20
+SIZES = (100, 1000, 10_000)
+CALLS_PER_SESSION = 10
+REPETITIONS = 5
+COMMAND = "cd /srv/project && PYTHONPATH=. timeout 600 python3 -m pytest -x tests/unit 2>&1 | tail"
+REQUEST = CallRequest("Bash", COMMAND, wait_s=10.0)
+
+
+def best_us(what: Callable[[], Any], rounds: int) -> float:
+    """Microseconds of one `what()`."""
+    return min(timeit.repeat(what, number=rounds, repeat=REPETITIONS)) / rounds * 1e6
+
+
+def sessions_with(calls: int) -> list[SessionView]:
+    """Sessions that run so many calls between them."""
+    host = HostView(memory_total_bytes=1 << 40)
+    empty = SessionView("s", "low")
+    admitted = grant(DEFAULT, host, empty, REQUEST, (), 0.0)
+    assert isinstance(admitted, Admit)
+    return [
+        SessionView(
+            name=f"s{number}",
+            priority=("high", "normal", "low")[number % 3],  # type: ignore[arg-type]
+            runtime_held_bytes=200 * MIB,
+            calls=tuple(
+                CallView(f"c{call}", "test", "running", 0.0, admitted.grant, call * 40 * MIB)
+                for call in range(CALLS_PER_SESSION)
+            ),
+        )
+        for number in range(calls // CALLS_PER_SESSION)
+    ]
+
+
+def measure(calls: int) -> dict[str, float]:
+    """Figures on a host that runs so many calls."""
+    sessions = sessions_with(calls)
+    host = HostView(
+        memory_total_bytes=1 << 40, committed_bytes=committed_bytes(sessions), calls_running=calls
+    )
+    wishes = [Protection(s.name, s.priority, 200 * MIB) for s in sessions]
+    return {
+        "calls": calls,
+        "grant_us": best_us(lambda: grant(DEFAULT, host, sessions[-1], REQUEST, (), 0.0), 2000),
+        "committed_us_per_call": best_us(lambda: committed_bytes(sessions), 5) / calls,
+        "protect_us_per_session": best_us(lambda: protect(wishes, 1 << 40), 20) / len(sessions),
+    }
+
+
+def report() -> dict[str, Any]:
+    """Everything, with the machine that it was measured on."""
+    facts = CallFacts("Bash", COMMAND, "test", "low", 1 << 40)
+    return {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "policy_us": best_us(lambda: DEFAULT.call(facts), 5000),
+        "categorise_us": best_us(lambda: categorise.__wrapped__("Bash", COMMAND), 5000),
+        "by_calls": [measure(calls) for calls in SIZES],
+    }
+
+
+def main() -> None:
+    """Measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    figures = report()
+    text = json.dumps(figures, indent=2)
+    if options.json is not None:
+        options.json.write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
