@@ -23,20 +23,25 @@ _DELEGATE_MARKS = ("delegate",)  # systemd sets user.delegate=1 on what it deleg
 def locate(asked: str) -> Path:
     """The path of the root: `asked`, or with "auto" the one below the systemd holder unit."""
     mount = find_mount()
-    if mount.read_only:
-        raise StartupError(
-            f"cgroup v2 at {mount.path} is mounted read-only",
-            remedy="run the daemon on the host, or give the container a writable cgroup mount",
-        )
     if asked != AUTO:
-        return Path(asked)
+        return _writable(Path(asked))
     holder = mount.path / HOLDER
     if not holder.is_dir():
         raise StartupError(
             f"there is no {holder}",
             remedy="start agentcg-sessions.service, or name a delegated cgroup with --root PATH",
         )
-    return holder / NAME
+    return _writable(holder / NAME)
+
+
+def _writable(path: Path) -> Path:
+    """`path`, if its parent can be written: a sandbox may leave the rest of the tree read-only."""
+    if path.parent.is_dir() and os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+        raise StartupError(
+            f"cgroup v2 at {path.parent} is mounted read-only",
+            remedy="run the daemon on the host, or give the container a writable cgroup mount",
+        )
+    return path
 
 
 class Root:
