@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,18 @@ _FLOW = st.recursive(
 def test_any_structure_gets_an_answer(text: str) -> None:
     """Right words in wrong places are mistakes, never exceptions."""
     check_text(text, "p.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [BOMB, "[" * 500, "version: 1\nhost:\n\ta: 1\n", "version: 1\nhost: {memory_max: 1.5X}\n",
+     "version: 1\nsessions: [{cpu_weight: '5', name: x}]\n", "version: 1\0", "a: b: c"],
+)  # fmt: skip
+def test_without_libyaml_the_answer_is_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML's own parser finds the same mistakes at the same places."""
+    with_libyaml = [(mistake.where, mistake.field) for mistake in check_text(text, "p.yaml")]
+    monkeypatch.setattr("agentcg.policies.reader._Loader", yaml.SafeLoader)
+    assert [
+        (mistake.where, mistake.field) for mistake in check_text(text, "p.yaml")
+    ] == with_libyaml
+    assert with_libyaml
