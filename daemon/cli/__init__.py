@@ -8,16 +8,19 @@ import sys
 
 def main() -> None:
     """Entry point of `agentcg`; ends the process with one of the codes in `cli.exits`."""
-    if sys.argv[1:2] == ["run"]:
-        from agentcg.daemon.cli.running import quick_run
+    try:
+        if sys.argv[1:2] == ["run"]:
+            from agentcg.daemon.cli.running import quick_run
 
-        status = quick_run(sys.argv[2:])
-        if status is not None:
-            sys.exit(status)
-    _without_rich()
-    from agentcg.daemon.cli.app import app
+            status = quick_run(sys.argv[2:])
+            if status is not None:
+                sys.exit(status)
+        _without_rich()
+        from agentcg.daemon.cli.app import app
 
-    app(prog_name="agentcg")
+        app(prog_name="agentcg")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it: 128 + SIGINT
 
 
 def _without_rich() -> None:

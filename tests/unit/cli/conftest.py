@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted daemon for every test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.scripted_daemon import ScriptedDaemon
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[ScriptedDaemon]:
+    """A scripted daemon that listens; nothing is scripted yet."""
+    with ScriptedDaemon(tmp_path / "socket") as listening:
+        yield listening
