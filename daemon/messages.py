@@ -22,12 +22,13 @@ BODY_MAX_BYTES = 64 * 1024
 EVENTS_KEPT = 1024  # how far back Last-Event-ID can reach
 
 # No dot, so that a name can never be that of a kernel file in the parent cgroup.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
-ID_PATTERN = r"^[a-z0-9]{4,32}$"
+# (?!\n): in Python `$` alone would let a newline at the end pass.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?!\n)$"
+ID_PATTERN = r"^[a-z0-9]{4,32}(?!\n)$"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="letters, digits, _ and -")]
 Label = Annotated[str, Meta(max_length=128)]
-LabelKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
+LabelKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}(?!\n)$")]
 Labels = Annotated[dict[LabelKey, Label], Meta(max_length=16)]
 Tool = Annotated[str, Meta(min_length=1, max_length=64)]
 Command = Annotated[str, Meta(max_length=4096)]

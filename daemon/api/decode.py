@@ -20,7 +20,7 @@ _UNKNOWN = re.compile(
     r"Object contains unknown field `(?P<name>.*?)`(?: - at `(?P<at>.*)`)?$", re.S
 )
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
-_AT = re.compile(r"^(?P<rule>.*) - at `(?P<at>key in )?\$(?P<path>.*)`$", re.S)
+_AT = re.compile(r"^(?P<rule>.*) - at (?P<key>`key` in )?`\$(?P<path>.*)`$", re.S)
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 
 
@@ -65,8 +65,8 @@ def _invalid(message: str, kind: type[msgspec.Struct], given: Any) -> InvalidInp
         return InvalidInput(missing["name"], None, "required")
     if at := _AT.match(message):
         field, value = _find(at["path"], given)
-        if at["at"]:
-            field, value = f"key of {field}", next(iter(value), None) if value else None
+        if at["key"]:  # which key, msgspec does not say
+            field, value = f"key of {field}", list(value)[:4] if value else None
         return InvalidInput(field or "body", value, _rule(at["rule"]))
     return InvalidInput("body", given, _rule(message))
 

@@ -28,7 +28,6 @@ from agentcg.errors import AgentcgError, InvalidInput, NotFound
 log = logging.getLogger(__name__)
 
 _JSON = {"Content-Type": "application/json"}
-_CLOSE = {"Connection": "close"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PARAMETERS = {
     "session": (re.compile(NAME_PATTERN), "letters, digits, _ and -, 63 at most"),
@@ -73,7 +72,7 @@ def _parameters(pattern: list[str], segments: list[str]) -> dict[str, str]:
             continue
         key, value = name[1:-1], unquote(segment) if "%" in segment else segment
         expression, rule = _PARAMETERS[key]
-        if expression.fullmatch(value) is None or value.endswith("\n"):
+        if expression.search(value) is None:
             raise InvalidInput(key, value, rule)
         found[key] = value
     return found
@@ -91,7 +90,7 @@ class Dispatcher:
         try:
             return await self._answer(request, peer)
         except Refused as refused:
-            return problems.response(refused.problem, refused.headers)
+            return problems.response(refused.problem, refused.headers, close=refused.close)
         except AgentcgError as error:
             problem = problems.of_error(error)
             if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -145,7 +144,7 @@ async def _read(request: web.BaseRequest) -> bytes:
     except TimeoutError:
         raise Refused(
             HTTPStatus.REQUEST_TIMEOUT, TIMEOUT,
-            f"the body did not arrive within {bounds.BODY_S:.0f} s", headers=_CLOSE,
+            f"the body did not arrive within {bounds.BODY_S:.0f} s", close=True,
         ) from None  # fmt: skip
     return b"".join(parts)
 
@@ -153,7 +152,7 @@ async def _read(request: web.BaseRequest) -> bytes:
 def _too_large() -> Refused:
     return Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE,
-        f"a body has at most {BODY_MAX_BYTES} bytes", headers=_CLOSE,
+        f"a body has at most {BODY_MAX_BYTES} bytes", close=True,
     )  # fmt: skip
 
 

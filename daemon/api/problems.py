@@ -18,6 +18,7 @@ from agentcg.errors import (
     LimitExceeded,
     NotFound,
     Unavailable,
+    clip,
 )
 
 URN = "urn:agentcg:"
@@ -39,11 +40,18 @@ class Refused(Exception):
     """A request that HTTP itself settles; carries its problem document."""
 
     def __init__(
-        self, status: HTTPStatus, code: str, detail: str, *, headers: dict[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        close: bool = False,
     ) -> None:
         super().__init__(detail)
         self.problem = _problem(status, code, detail, "")
         self.headers = headers
+        self.close = close
 
 
 def of_error(error: AgentcgError) -> Problem:
@@ -72,7 +80,7 @@ def of_bug() -> Problem:
 
 def of_http(status: int, detail: str) -> Problem:
     """What is not even HTTP as it should be."""
-    return _problem(HTTPStatus(status), MALFORMED, detail, "")
+    return _problem(HTTPStatus(status), MALFORMED, clip(detail, 200), "")
 
 
 def _problem(status: HTTPStatus, code: str, detail: str, remedy: str) -> Problem:
@@ -85,10 +93,15 @@ def _problem(status: HTTPStatus, code: str, detail: str, remedy: str) -> Problem
     )
 
 
-def response(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
-    """`problem` on the wire."""
-    return web.Response(
+def response(
+    problem: Problem, headers: dict[str, str] | None = None, *, close: bool = False
+) -> web.Response:
+    """`problem` on the wire. With `close` the connection ends, since its rest is not read."""
+    answer = web.Response(
         body=msgspec.json.encode(problem),
         status=problem.status,
         headers={**HEADERS, **headers} if headers else HEADERS,
     )
+    if close:
+        answer.force_close()
+    return answer

@@ -147,6 +147,4 @@ class Connection(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
         message: str | None = None,
     ) -> web.StreamResponse:
         """What is not HTTP as it should be gets a problem document, too."""
-        super_response: Any = problems.response(problems.of_http(status, message or "not HTTP"))
-        super_response.force_close()
-        return super_response  # type: ignore[no-any-return]
+        return problems.response(problems.of_http(status, message or "not HTTP"), close=True)

@@ -62,9 +62,9 @@ class Calls:
             await self._place_or_undo(call, held, request.pid)
         self._intents.used(session, admitted.intent)
         self._core.count_call(session)
-        views.update_phase(self._core, session)
         reason = admitted.grant.reason
         self._core.publish("call.begun", f"{call.record.tool}: {reason}", session, call.id)
+        views.update_phase(self._core, session)
         return measure.call_view(call, measure.fresh_account(), len(held))
 
     def _check_room(self, session: LiveSession) -> None:

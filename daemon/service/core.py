@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
+from base64 import b32encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,13 +22,12 @@ from agentcg.daemon.service.state import EndedCall, LiveCall, LiveSession, Regis
 from agentcg.daemon.service.tracking import Tracking
 from agentcg.errors import Forbidden
 
-_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-_ID_LENGTH = 10  # 36^10: no clash among the ids that live together
+_ID_BYTES = 5  # 40 bits, 8 characters: a clash among 10^4 that live together is 1 in 10^8
 
 
 def new_id() -> str:
-    """A new id of a session, call or intent."""
-    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+    """A new id of a session, call or intent: lower-case letters and the digits 2 to 7."""
+    return b32encode(os.urandom(_ID_BYTES)).decode().lower()
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from agentcg.cgroups import Cgroup
+from agentcg.daemon.service import views
 from agentcg.daemon.service.calls import LEAF_PREFIX
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.endings import Endings
@@ -47,6 +48,7 @@ class Reconciler:
         for session in sorted(sessions, key=lambda s: s.record.opened_at):
             self._core.registry.add_session(session)
             self._calls(session)
+            views.update_phase(self._core, session)
         if sessions:
             calls = len(self._core.registry.calls)
             log.info("adopted %d sessions and %d calls", len(sessions), calls)
@@ -81,8 +83,8 @@ class Reconciler:
             record,
             cgroup,
             cgroup.child(RUNTIME),
-            phase="idle",
             phase_since=now,
+            active_at=record.opened_at,
             calls_total=decode_tally(cgroup.get_attr(TALLY)),
             intents=[intent for intent in record.intents if intent.expires_at > now],
         )

@@ -58,8 +58,6 @@ class Sessions:
                 if found is None and not session.cgroup.events().populated:
                     self._remove(session)
                 raise
-        if found is None:
-            self._core.publish("session.opened", f"priority {session.record.priority}", session)
         return measure.session_view(session), found is None
 
     def _create(self, peer: Peer, request: OpenSession) -> LiveSession:
@@ -91,6 +89,7 @@ class Sessions:
         session = self._make(record, rule)
         core.registry.add_session(session)
         self._grants.share_protection()
+        core.publish("session.opened", f"priority {record.priority}", session)
         views.update_phase(core, session)
         return session
 

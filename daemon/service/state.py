@@ -30,7 +30,7 @@ class LiveSession:
     record: SessionRecord
     cgroup: Cgroup
     runtime: Cgroup
-    phase: Phase = "idle"
+    phase: Phase = "thinking"
     phase_since: float = 0.0
     phase_until: float | None = None  # when it changes by itself
     active_at: float = 0.0  # when its last call ended, or it was opened

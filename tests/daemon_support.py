@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon of the test's own on a cgroup of its own, asked by plain HTTP as curl would."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import pickle
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cgroup_support import own_cgroup, until
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Status, headers and decoded body of an answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Api:
+    """The socket of a daemon. `body` is sent as JSON, bytes as they are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def ask(
+        self, method: str, target: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        connection = _Connection(self.path)
+        raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
+        try:
+            connection.request(method, target, raw, headers or {})
+            answer = connection.getresponse()
+            data = answer.read()
+        finally:
+            connection.close()
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return Reply(answer.status, dict(answer.headers), json.loads(data) if is_json else data)
+
+    def get(self, target: str) -> Any:
+        """The body of a successful GET."""
+        return self.good("GET", target)
+
+    def good(self, method: str, target: str, body: object = None) -> Any:
+        """The body of an answer that must be a success."""
+        reply = self.ask(method, target, body)
+        assert reply.status < 300, reply
+        return reply.body
+
+    def open(self, name: str, **fields: object) -> Any:
+        """Open a session."""
+        return self.good("POST", "/v1/sessions", {"name": name, **fields})
+
+    def begin(self, session: str, **fields: object) -> Any:
+        """Begin a call."""
+        return self.good("POST", f"/v1/sessions/{session}/calls", {"tool": "Bash", **fields})
+
+    def end(self, call: str, **fields: object) -> Any:
+        """End a call."""
+        return self.good("POST", f"/v1/calls/{call}/end", fields)
+
+    def raw(self, data: bytes) -> bytes:
+        """What comes back, until the daemon closes, for bytes that need not be HTTP."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(self.path))
+            connection.sendall(data)
+            received = b""
+            with contextlib.suppress(ConnectionResetError):
+                while chunk := connection.recv(65536):
+                    received += chunk
+            return received
+
+
+class Daemon(Api):
+    """agentcgd as a process that tests start, end and kill."""
+
+    def __init__(self, root: Path, path: Path, policies: Path, *options: str) -> None:
+        super().__init__(path)
+        self.root = root
+        self.policies = policies
+        self._options = options
+        self.process: subprocess.Popen[str] | None = None
+
+    def command(self, *options: str) -> list[str]:
+        return [
+            sys.executable, "-m", "agentcg.daemon.main", "--root", str(self.root),
+            "--socket", str(self.path), "--policies", str(self.policies),
+            *self._options, *options,
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command(), stderr=subprocess.PIPE, text=True)
+        until(self.answers)
+
+    def answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.process.communicate()[1]
+        try:
+            return bool(self.get("/v1/health")["accounting"] != "starting")
+        except OSError:
+            return False
+
+    def stop(self) -> str:
+        """SIGTERM; what it wrote to standard error. It must end well."""
+        assert self.process is not None
+        self.process.terminate()
+        _, log = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, log
+        return log
+
+    def kill(self) -> None:
+        """SIGKILL, as an OOM killer or a bug would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.communicate()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
+@contextlib.contextmanager
+def own_daemon(*options: str) -> Iterator[Daemon]:
+    """A running daemon whose root is removed, with everything in it, at the end."""
+    options = options or ("--require", "none", "--bpf", "off")
+    with own_cgroup() as parent, tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        home.chmod(0o755)  # for peers that are not root
+        (home / "policies").mkdir()
+        daemon = Daemon(parent.path / "sessions", home / "sock", home / "policies", *options)
+        daemon.start()
+        try:
+            yield daemon
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.kill()
+
+
+def fresh(prefix: str = "s") -> str:
+    """A name that no other test uses."""
+    return f"{prefix}-{secrets.token_hex(4)}"
+
+
+def as_user(uid: int, action: Callable[[], Any], groups: tuple[int, ...] = ()) -> Any:
+    """The result of `action` in a forked child that runs as `uid`."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups(list(groups))
+            os.setgid(uid)
+            os.setuid(uid)
+            os.write(writing, pickle.dumps(action()))
+            os._exit(0)
+        except BaseException as error:
+            sys.stderr.write(repr(error))
+        finally:
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    assert os.waitpid(pid, 0)[1] == 0
+    return pickle.loads(data)

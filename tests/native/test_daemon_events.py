@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server-sent events: what comes, to whom, and from where on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cgroup_support import process
+from daemon_support import Daemon, as_user, fresh, own_daemon
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with own_daemon() as running:
+        yield running
+
+
+class Stream:
+    """A reader of the stream that has seen its first line."""
+
+    def __init__(self, daemon: Daemon, target: str = "/v1/events", last: str = "") -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(30)
+        self._socket.connect(str(daemon.path))
+        more = f"Last-Event-ID: {last}\r\n" if last else ""
+        self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
+        self._file = self._socket.makefile("rb")
+        while b"agentcg events" not in self._file.readline():
+            pass
+
+    def take(self, count: int) -> list[Any]:
+        """The next `count` events."""
+        found: list[Any] = []
+        while len(found) < count:
+            line = self._file.readline()
+            assert line, "the stream ended"
+            if line.startswith(b"data: "):
+                found.append(json.loads(line[6:]))
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def stream(daemon: Daemon, target: str = "/v1/events", last: str = "") -> Iterator[Stream]:
+    opened = Stream(daemon, target, last)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_life_of_a_call_is_told_in_order(daemon: Daemon) -> None:
+    """Session and call appear in the order in which things happened, ids growing by one."""
+    name = fresh()
+    with stream(daemon) as events:
+        daemon.open(name)
+        with process() as left:
+            call = daemon.begin(name, pid=left.pid)
+            daemon.end(call["id"])
+        told = events.take(6)
+    assert [event["kind"] for event in told] == [
+        "session.opened", "call.begun", "phase.changed", "call.ended", "phase.changed", "call.gone",
+    ]  # fmt: skip
+    ids = [event["id"] for event in told]
+    assert ids == list(range(ids[0], ids[0] + 6))
+
+
+def test_filter_by_session(daemon: Daemon) -> None:
+    """With ?session= only that session's events come."""
+    mine, other = fresh(), fresh()
+    daemon.open(mine)
+    with stream(daemon, f"/v1/events?session={mine}") as events:
+        daemon.open(other)
+        call = daemon.begin(mine)
+        told = events.take(1)
+    assert (told[0]["session"], told[0]["call"]) == (mine, call["id"])
+
+
+def test_resuming_misses_and_repeats_nothing(daemon: Daemon) -> None:
+    """With Last-Event-ID the stream goes on right after that event."""
+    name = fresh()
+    with stream(daemon) as events:
+        daemon.open(name)
+        first = events.take(1)[0]
+    for _ in range(3):
+        daemon.good("POST", f"/v1/sessions/{name}/intents", {"kind": "generating"})
+    with stream(daemon, last=str(first["id"])) as events:
+        told = events.take(3)
+    assert [event["id"] for event in told] == [first["id"] + n for n in (1, 2, 3)]
+
+
+def test_gap_is_stated(daemon: Daemon) -> None:
+    """Who comes back too late is told that events are lost, and gets those that are kept."""
+    name = fresh()
+    with stream(daemon) as events:
+        daemon.open(name)
+        first = events.take(1)[0]
+    for _ in range(1100):
+        daemon.good("POST", f"/v1/sessions/{name}/intents", {"kind": "generating"})
+    with stream(daemon, last=str(first["id"])) as events:
+        told = events.take(2)
+    assert told[0]["kind"] == "events.lost"
+    assert told[0]["id"] > first["id"]
+    assert told[1]["id"] == told[0]["id"] + 1
+
+
+def test_ids_grow_over_a_restart(daemon: Daemon) -> None:
+    """A client that resumes at a new daemon with an old id is told of the gap."""
+    with stream(daemon) as events:
+        daemon.open(fresh())
+        before = events.take(1)[0]["id"]
+    daemon.restart()
+    with stream(daemon, last=str(before)) as events:
+        told = events.take(1)[0]
+    assert (told["kind"], told["id"] > before) == ("events.lost", True)
+
+
+def test_users_see_their_own_events_and_the_host_s(daemon: Daemon) -> None:
+    """Another user's sessions do not appear in the stream, also not when it is resumed."""
+    with stream(daemon) as events:
+        daemon.open(fresh())
+        before = events.take(1)[0]["id"]
+    daemon.open(fresh("roots"))
+    mine = fresh()
+
+    def watch() -> Any:
+        daemon.open(mine)
+        with stream(daemon, last=str(before)) as events:
+            return events.take(1)[0]["session"]
+
+    assert as_user(4401, watch) == mine
+
+
+def test_bad_last_event_id_is_refused(daemon: Daemon) -> None:
+    """An id that this daemon cannot have given is a mistake, not the beginning of time."""
+    for bad in ("x", "-1", "9" * 30):
+        assert daemon.ask("GET", "/v1/events", headers={"Last-Event-ID": bad}).status == 400
+
+
+def test_slow_reader_costs_nothing_and_is_told(daemon: Daemon) -> None:
+    """A reader that takes nothing holds up nobody, and finds the gap when it reads again."""
+    name = fresh()
+    daemon.open(name)
+    with stream(daemon) as slow:
+        for _ in range(3000):
+            daemon.good("POST", f"/v1/sessions/{name}/intents", {"kind": "generating"})
+        daemon.good("DELETE", f"/v1/sessions/{name}")
+        kinds: list[str] = []
+        while "session.closed" not in kinds:
+            kinds += [event["kind"] for event in slow.take(1)]
+    assert "events.lost" in kinds
+    assert len(kinds) < 3000

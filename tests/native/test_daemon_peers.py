@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: decided by the credentials that the kernel attests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon_support import Daemon, as_user, fresh, own_daemon
+
+ALICE, BOB = 4301, 4302
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with own_daemon() as running:
+        yield running
+
+
+def statuses(daemon: Daemon, *asked: tuple[str, str, object]) -> list[int]:
+    return [daemon.ask(*one).status for one in asked]
+
+
+def test_owner_does_everything_with_the_session(daemon: Daemon) -> None:
+    """A user needs no rights but that of having opened the session."""
+    name = fresh()
+
+    def life() -> list[Any]:
+        session = daemon.open(name)
+        call = daemon.begin(name, pid=os.getpid())
+        mine = Path("/proc/self/cgroup").read_text()
+        ended = daemon.end(call["id"])
+        closed = daemon.ask("DELETE", f"/v1/sessions/{name}").status
+        return [session["uid"], call["id"] in mine, ended["state"], closed]
+
+    assert as_user(ALICE, life) == [ALICE, True, "lingering", 409]
+    assert daemon.ask("DELETE", f"/v1/sessions/{name}").status == 204
+
+
+def test_another_user_neither_acts_nor_sees(daemon: Daemon) -> None:
+    """Others get 403 on the session and its calls, and do not find them in lists."""
+    name = fresh()
+    as_user(ALICE, lambda: daemon.open(name))
+    call = as_user(ALICE, lambda: daemon.begin(name, command="secret"))["id"]
+
+    def attempts() -> list[int]:
+        return statuses(
+            daemon,
+            ("GET", f"/v1/sessions/{name}", None),
+            ("DELETE", f"/v1/sessions/{name}?kill=true", None),
+            ("POST", f"/v1/sessions/{name}/calls", {"tool": "t"}),
+            ("POST", f"/v1/sessions/{name}/intents", {"kind": "idle"}),
+            ("GET", f"/v1/sessions/{name}/intents", None),
+            ("GET", f"/v1/sessions/{name}/calls", None),
+            ("GET", f"/v1/calls/{call}", None),
+            ("PATCH", f"/v1/calls/{call}", {"cpu": "high"}),
+            ("POST", f"/v1/calls/{call}/end", {}),
+            ("GET", f"/v1/events?session={name}", None),
+            ("PATCH", "/v1/host", {"memory_max_bytes": 1 << 30}),
+        )
+
+    def seen() -> list[Any]:
+        return [daemon.get("/v1/sessions")["sessions"], daemon.get("/v1/calls")["calls"]]
+
+    assert as_user(BOB, attempts) == [403] * 11
+    assert as_user(BOB, seen) == [[], []]
+    assert daemon.get(f"/v1/calls/{call}")["state"] == "running"
+
+
+def test_process_inside_the_session_may_act_on_it(daemon: Daemon) -> None:
+    """An agent that runs under another uid than who opened its session is known by its cgroup."""
+    inside, outside = daemon.open(fresh()), daemon.open(fresh())
+
+    def attempts() -> list[int]:
+        return statuses(
+            daemon,
+            ("POST", f"/v1/sessions/{inside['name']}/calls", {"tool": "t"}),
+            ("POST", f"/v1/sessions/{outside['name']}/calls", {"tool": "t"}),
+        )
+
+    def enter() -> Any:
+        (Path(inside["runtime"]) / "cgroup.procs").write_text("0")
+        return as_user(BOB, attempts)
+
+    assert as_user(0, enter) == [201, 403]
+
+
+def test_session_of_a_like_name_is_another_session(daemon: Daemon) -> None:
+    """Living in `a` gives no rights on `a-2`, whose path begins the same."""
+    name = fresh()
+    home, other = daemon.open(name), daemon.open(f"{name}-2")
+
+    def enter() -> Any:
+        (Path(home["runtime"]) / "cgroup.procs").write_text("0")
+        return as_user(BOB, lambda: daemon.ask("GET", f"/v1/sessions/{other['name']}").status)
+
+    assert as_user(0, enter) == 403
