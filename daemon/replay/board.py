@@ -44,8 +44,8 @@ class Board:
     def __init__(self, descriptor: int, plan: Plan) -> None:
         self.descriptor = descriptor
         self._latencies = _layout(plan)
-        self._memory = mmap.mmap(descriptor, self._latencies[-1] * _WORD)
-        self._words = memoryview(self._memory).cast("q")
+        size_bytes = self._latencies[-1] * _WORD
+        self._words = memoryview(mmap.mmap(descriptor, size_bytes)).cast("q")
 
     @classmethod
     def create(cls, plan: Plan) -> Board:
@@ -56,9 +56,7 @@ class Board:
         return cls(descriptor, plan)
 
     def close(self) -> None:
-        """Give the memory back."""
-        self._words.release()
-        self._memory.close()
+        """Close the descriptor; the memory goes when nobody looks at it any more."""
         os.close(self.descriptor)
 
     def agent(self, word: AgentWord) -> int:

@@ -52,6 +52,11 @@ class Memory:
         self.chunk_cpu_s = 0.0
         """CPU that touching a chunk takes when nothing is in the way; part of recorded CPU."""
 
+    @property
+    def held(self) -> int:
+        """Chunks held at the moment, besides those held for good."""
+        return len(self._held)
+
     def hold(self, chunks: int) -> None:
         """Hold so many chunks for good; children do not get them, so that forking is cheap.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agentcg.daemon.replay.generate import generate
 from agentcg.daemon.replay.trace import Trace, load
-from agentcg.errors import InvalidInput, TraceError
+from agentcg.errors import InvalidInput, TraceError, clip
 
 GENERATED = "gen:"
 TRACES_DIRECTORY = Path("../shared/traces")  # looked at if it is there and no other is named
@@ -23,16 +23,22 @@ def find(text: str, directory: Path | None = None) -> Trace:
         if _SEED.fullmatch(seed) is None:
             raise InvalidInput("trace", text, "gen: and 1 to 32 letters, digits, _ or -")
         return generate(seed)
-    if "\0" in text:
-        raise InvalidInput("trace", text, "a path")
-    places = [Path()] if directory is None and Path(text).is_file() else []
-    places.append(TRACES_DIRECTORY if directory is None else directory)
-    for place in places:
-        for suffix in _SUFFIXES:
-            path = place / f"{text}{suffix}"
+    place = TRACES_DIRECTORY if directory is None else directory
+    path = _file(text, place)
+    if path is None:
+        raise TraceError(
+            f"{clip(text)}: no such file, nor in {place}",
+            remedy="name a file, a recording in --traces DIR, or gen:SEED",
+        )
+    return load(path)
+
+
+def _file(text: str, directory: Path) -> Path | None:
+    """The file itself, or one of that name in `directory`, with or without its extension."""
+    try:
+        for path in (Path(text), *(directory / f"{text}{suffix}" for suffix in _SUFFIXES)):
             if path.is_file():
-                return load(path)
-    raise TraceError(
-        f"{text}: no such file, nor in {places[-1]}",
-        remedy="name a file, a recording in --traces DIR, or gen:SEED",
-    )
+                return path
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise InvalidInput("trace", text, f"the name of a file ({error.args[-1]})") from error
+    return None

@@ -145,10 +145,10 @@ def split_cpu(trace: Trace, groups: list[Cluster]) -> CpuSplit:
         length_s = times_s[i] - times_s[i - 1]
         left_s = percent[i] / 100 * length_s
         call_rate.append(min(1.0, left_s / call_time[i]) if call_time[i] > 0 else 0.0)
-        left_s -= call_rate[i] * call_time[i]
+        left_s = max(0.0, left_s - call_rate[i] * call_time[i])
         free_s = max(0.0, length_s - covered[i])
         agent_rate.append(min(1.0, left_s / free_s) if free_s > 1e-9 else 0.0)
-        cut_s += max(0.0, left_s - agent_rate[i] * free_s)
+        cut_s += left_s - agent_rate[i] * free_s
     return CpuSplit(times_s, call_rate, agent_rate, cut_s)
 
 
