@@ -2,9 +2,10 @@
 """Peaks since a moment of one's own choosing (Linux 6.12).
 
 `memory.peak` and `memory.swap.peak` hold the maximum since the cgroup was made. Writing to a
-descriptor of the file starts a new maximum that only this descriptor sees, so several
-observers do not disturb each other. Source: cgroup-v2.rst, commit
-"mm, memcg: cg2 memory{.swap,}.peak write handlers".
+descriptor of the file starts a new maximum that only this descriptor sees; what others read
+from the file stays. Limit: each reset makes the kernel forget the maxima of all such
+descriptors but for the present use (mm/memcontrol.c, peak_write; seen on 6.12 and 7.2), so a
+cgroup should have one `Peak` at a time. Source: cgroup-v2.rst.
 """
 
 from __future__ import annotations
