@@ -10,9 +10,10 @@ import yaml
 
 from .language import LABELS_MAX, LIST_MAX, RULES_MAX, SECTIONS, VERSION, Key, Section
 from .mistakes import Mistake, Mistakes, suggestion
+from .patterns import AnyGlob, Condition, Glob, LabelGlobs, OneOf
 from .reader import decode, position, read
 from .rules import File, Rule, Setting
-from .values import AnyGlob, Condition, Glob, GlobKind, LabelGlobs, Memory, OneOf
+from .values import GlobKind, Memory
 
 _MISREAD = {
     "tag:yaml.org,2002:bool": "true or false",

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .values import Condition, Memory
+from .patterns import Condition
+from .values import Memory
 
 Priority = Literal["high", "normal", "low"]
 Source = Literal["policy", "default"]

@@ -8,9 +8,7 @@ kind also gives its part of the JSON Schema, so that the two cannot drift apart.
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,10 +16,10 @@ from agentcg.errors import InvalidInput
 from agentcg.units import parse_duration, parse_size
 
 from .mistakes import suggestion
+from .patterns import GLOB_MAX_CHARS, Glob
 
 MAX = "max"  # the kernel's own word for "no limit"
 SIZE_MIN_BYTES = 1 << 20
-GLOB_MAX_CHARS = 256
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%")
 _INTEGER = re.compile(r"\d{1,12}")
 _DECIMAL = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
@@ -218,22 +216,6 @@ class WordKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Glob:
-    """A pattern in the shell's words: `*` anything, `?` one character, `[ab]` one of these.
-
-    Matches the whole text, case-sensitively, newlines included. Python's translation uses
-    atomic groups, so the time is bounded by pattern length times text length.
-    """
-
-    text: str
-    regex: re.Pattern[str]
-
-    def matches(self, value: str) -> bool:
-        """Whether `value` as a whole fits."""
-        return self.regex.match(value) is not None
-
-
-@dataclass(frozen=True, slots=True)
 class GlobKind:
     """A glob pattern of 1 to `GLOB_MAX_CHARS` characters."""
 
@@ -253,44 +235,4 @@ class GlobKind:
         """The compiled pattern."""
         if not 0 < len(text) <= GLOB_MAX_CHARS or "\0" in text:
             raise ValueError("")
-        return Glob(text, re.compile(fnmatch.translate(text)))
-
-
-class Condition(Protocol):
-    """One line of a `match`: a test of one fact."""
-
-    def holds(self, fact: Any) -> bool:
-        """Whether `fact` (None: not known) is what the rule asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnyGlob:
-    """Holds when one of the patterns fits."""
-
-    globs: tuple[Glob, ...]
-
-    def holds(self, fact: Any) -> bool:
-        """Whether one pattern fits `fact`; an unknown fact fits none."""
-        return fact is not None and any(glob.matches(fact) for glob in self.globs)
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """Holds when the fact is one of the listed values."""
-
-    values: frozenset[Any]
-
-    def holds(self, fact: Any) -> bool:
-        """Whether `fact` is listed; an unknown fact is not."""
-        return fact in self.values
-
-
-@dataclass(frozen=True, slots=True)
-class LabelGlobs:
-    """Holds when every named label is there and fits its pattern."""
-
-    globs: Mapping[str, Glob]
-
-    def holds(self, fact: Any) -> bool:
-        """Whether all of the labels fit."""
-        return all(key in fact and glob.matches(fact[key]) for key, glob in self.globs.items())
+        return Glob.compile(text)
