@@ -49,9 +49,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def entry(
-    sort: str, key: str, what: str, build: Callable[[Path], None], *, keep: int = 3
-) -> Path:
+def entry(sort: str, key: str, what: str, build: Callable[[Path], None], *, keep: int = 3) -> Path:
     """The directory `<sort>-<key>` of the cache; `build(directory)` fills it if it is missing.
 
     `keep` entries of a sort stay beside a new one, if they were used lately.

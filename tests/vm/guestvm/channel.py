@@ -70,7 +70,7 @@ class Channel:
         that went away."""
         self._lost = lost
         self._decoder = Decoder()
-        self._frames: list[Frame] = []
+        self._exchange: _Exchange | None = None
         self._lock, self._socket = _free_port(directory, lost)
         try:
             self._greet(timeout_s)
@@ -124,13 +124,16 @@ class Channel:
     def configure(self, hostname: str, *, set_clock: bool) -> None:
         """Tell a fresh guest its name, the time and where its random numbers begin."""
         seed = os.urandom(32).hex() if set_clock else None
-        settings = {"hostname": hostname, "seed": seed, "time_s": time.time() if set_clock else None}
+        settings = {
+            "hostname": hostname,
+            "seed": seed,
+            "time_s": time.time() if set_clock else None,
+        }
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         try:
             self._socket.sendall(encode(Kind.CONFIGURE, json.dumps(settings).encode()))
             while not any(
-                isinstance(item, Frame) and item.kind == Kind.CONFIGURED
-                for item in self._receive()
+                isinstance(item, Frame) and item.kind == Kind.CONFIGURED for item in self._receive()
             ):
                 pass
         except TimeoutError as error:
@@ -147,7 +150,7 @@ class Channel:
         """Run a command to its end; after `timeout_s` of the host's time kill all its processes."""
         exchange = _Exchange(self._socket, stdout, stderr, stdin, timeout_s)
         exchange.queue(Kind.START, json.dumps(asdict(request)).encode())
-        exchange.resize_on_signal = request.terminal is not None
+        self._exchange = exchange
         started_s = time.monotonic()
         self._socket.setblocking(False)
         with exchange.selector:
@@ -155,7 +158,14 @@ class Channel:
                 exchange.step(self._receive)
                 if exchange.hopeless():
                     raise self._lost("it does not end its command when told to")
+        self._exchange = None
         return Outcome(exchange.status, exchange.timed_out, time.monotonic() - started_s)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell a running command the new size of its terminal; for a signal handler."""
+        if self._exchange is not None:
+            self._exchange.queue(Kind.RESIZE, json.dumps([rows, columns]).encode())
+            self._exchange.flush()
 
 
 class _Exchange:
@@ -171,7 +181,6 @@ class _Exchange:
     ) -> None:
         self.status: int | None = None
         self.timed_out = False
-        self.resize_on_signal = False
         self._connection = connection
         self._sinks = {int(Kind.STDOUT): stdout, int(Kind.STDERR): stderr}
         self._stdin = stdin
@@ -184,6 +193,11 @@ class _Exchange:
     def queue(self, kind: Kind, payload: bytes = b"") -> None:
         """Send a frame as soon as there is room."""
         self._unsent += encode(kind, payload)
+
+    def flush(self) -> None:
+        """Send what there is room for."""
+        with contextlib.suppress(BlockingIOError):
+            del self._unsent[: self._connection.send(self._unsent[:CHUNK_BYTES])]
 
     def hopeless(self) -> bool:
         """Whether the time is over and nothing helped."""
@@ -200,8 +214,7 @@ class _Exchange:
             if key.fileobj is self._stdin:
                 self._read_stdin()
             elif events & selectors.EVENT_WRITE:
-                with contextlib.suppress(BlockingIOError):
-                    del self._unsent[: self._connection.send(self._unsent[:CHUNK_BYTES])]
+                self.flush()
             if key.fileobj is self._connection and events & selectors.EVENT_READ:
                 for item in receive():
                     if isinstance(item, Frame):
@@ -243,9 +256,7 @@ class _Exchange:
             self._deadline_s = time.monotonic() + grace_s
 
 
-def _free_port(
-    directory: Path, lost: Callable[[str], GuestError]
-) -> tuple[IO[str], socket.socket]:
+def _free_port(directory: Path, lost: Callable[[str], GuestError]) -> tuple[IO[str], socket.socket]:
     """A port that no other process uses: its lock and its connection."""
     for index in range(PORTS):
         try:

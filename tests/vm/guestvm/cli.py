@@ -7,13 +7,12 @@ import argparse
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 from guestvm import progress
 from guestvm.channel import Outcome, Request
 from guestvm.errors import STATUS_GUEST_FAILED, STATUS_TIMEOUT, STATUS_USAGE, GuestError, UsageError
-from guestvm.guest import ALIGN_S, WORK, Guest, Options, machine
+from guestvm.guest import ALIGN_S, DETERMINISTIC_ENV, WORK, Guest, Options, machine
 from guestvm.instance import instances, remove_leftovers
 from guestvm.kernels import choose_kernels, load_kernels
 from guestvm.options import build_parser, parse_fetch, parse_push
@@ -76,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
     """What `run` and `exec` do once the guest is there."""
     pushes = [parse_push(text) for text in arguments.push]
+    deterministic = getattr(arguments, "deterministic", False)
     fetches = [parse_fetch(text) for text in arguments.fetch]
     if arguments.install:
         guest.install()
@@ -83,11 +83,13 @@ def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
         guest.push(source, target)
     outcome = guest.run(
         Request(
-            arguments.command if len(arguments.command) > 1 else ["/bin/sh", "-c", *arguments.command],
+            arguments.command
+            if len(arguments.command) > 1
+            else ["/bin/sh", "-c", *arguments.command],
             cwd=arguments.cwd or (WORK if arguments.install else "/root"),
-            env=dict(arguments.env),
+            env=(DETERMINISTIC_ENV if deterministic else {}) | dict(arguments.env),
             stdin=arguments.stdin,
-            align_s=ALIGN_S if getattr(arguments, "deterministic", False) else 0,
+            align_s=ALIGN_S if deterministic else 0,
         ),
         stdin=sys.stdin.buffer if arguments.stdin else None,
         timeout_s=arguments.timeout,

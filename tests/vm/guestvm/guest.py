@@ -22,7 +22,7 @@ from guestvm.instance import Instance
 from guestvm.kernels import Kernel
 from guestvm.qemu import Machine
 from guestvm.rootfs import rootfs
-from guestvm.snapshot import BOOT_TIMEOUT_S, Discard, settle, snapshot
+from guestvm.snapshot import BOOT_TIMEOUT_S, settle, snapshot
 
 GREETING_TIMEOUT_S = 20.0
 STEP_TIMEOUT_S = 120.0
@@ -30,6 +30,7 @@ WORK = f"/{project.WORK}"
 SKIPPED = frozenset((".git", ".venv", "__pycache__", "node_modules", ".cache"))
 # Deterministic commands start at a multiple of this on the guest's monotonic clock.
 ALIGN_S = 20.0
+DETERMINISTIC_ENV = {"PYTHONHASHSEED": "0"}
 _INSTALLED = "installed"
 
 # systemd finds new units by itself, but has to be told about changed ones.
@@ -96,20 +97,20 @@ class Guest:
         """Start it, from a snapshot where that is possible, and give it its identity."""
         built = machine(kernel, options)
         if options.cold or options.deterministic:
-            self.instance.start(built, built.root, None, detached=detached)
+            self.instance.start(built, detached=detached)
             settle(self.instance)
         else:
-            saved = snapshot(built)
-            self.instance.start(built, saved.disk, saved.ram, detached=detached)
+            self.instance.start(built, snapshot(built), detached=detached)
         try:
-            with self._channel(BOOT_TIMEOUT_S) as channel:
+            with self.channel(BOOT_TIMEOUT_S) as channel:
                 hostname = f"guest-{self.instance.name}"
                 channel.configure(hostname, set_clock=not options.deterministic)
         except BaseException:
             self.instance.stop()
             raise
 
-    def _channel(self, timeout_s: float = GREETING_TIMEOUT_S) -> Channel:
+    def channel(self, timeout_s: float = GREETING_TIMEOUT_S) -> Channel:
+        """A session with its agent."""
         return Channel(self.instance.directory, self.instance.failure, timeout_s)
 
     def install(self) -> None:
@@ -159,7 +160,7 @@ class Guest:
     ) -> None:
         errors = Collect()
         request = Request(argv, cwd="/", stdin=stdin is not None)
-        with self._channel() as channel:
+        with self.channel() as channel:
             sink = stdout or errors
             outcome = channel.run(request, sink, errors, stdin, timeout_s=STEP_TIMEOUT_S)
         if outcome.status:
@@ -175,7 +176,7 @@ class Guest:
         stderr: Sink | None = None,
     ) -> Outcome:
         """Run a command, its output to ours."""
-        with self._channel() as channel:
+        with self.channel() as channel:
             out = stdout or sys.stdout.buffer
             return channel.run(request, out, stderr or sys.stderr.buffer, stdin, timeout_s)
 

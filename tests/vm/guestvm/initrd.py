@@ -17,30 +17,31 @@ from guestvm.errors import GuestError
 from guestvm.rootfs import IMAGE_FILES
 
 _HERE = Path(__file__).resolve().parent
-AGENT_FILES = (_HERE / "agent.py", _HERE / "frames.py", IMAGE_FILES / "agentcg-guest.service")
+MODULES = tuple(_HERE / f"{name}.py" for name in ("__init__", "agent", "command", "frames", "loop"))
+UNIT = IMAGE_FILES / "agentcg-guest.service"
 INIT = IMAGE_FILES / "init"
 
 
 def initrd(kernel_directory: Path) -> Path:
     """The initrd for a kernel of the root's cache entry."""
     busybox = kernel_directory.parent / "busybox"
-    modules = sorted(kernel_directory.glob("*.ko"))
-    key = cache.content_key([Path(__file__), INIT, *AGENT_FILES, busybox, *modules])
+    modules = kernel_directory / "modules"
+    contents = sorted(modules.rglob("*.ko"))
+    key = cache.content_key([Path(__file__), INIT, *MODULES, UNIT, busybox, *contents])
     entry = cache.entry("initrd", key, "the initrd", lambda to: _build(to, busybox, modules))
     return entry / "initrd"
 
 
-def _build(directory: Path, busybox: Path, modules: list[Path]) -> None:
+def _build(directory: Path, busybox: Path, modules: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
-        for empty in ("agent", "bin", "dev", "modules", "root"):
+        for empty in ("agent", "bin", "dev", "proc", "root"):
             (tree / empty).mkdir()
         shutil.copy(INIT, tree / "init")
         shutil.copy(busybox, tree / "bin/busybox")
-        for path in AGENT_FILES:
+        for path in (*MODULES, UNIT):
             shutil.copy(path, tree / "agent")
-        for path in modules:
-            shutil.copy(path, tree / "modules")
+        shutil.copytree(modules, tree / "modules")
         _archive(tree, directory / "initrd")
 
 
@@ -53,7 +54,12 @@ def _archive(tree: Path, to: Path) -> None:
     command = [host.program("cpio"), "-o", "-H", "newc", "--quiet", "--reproducible", "-R", "0:0"]
     with to.open("wb") as file:
         result = subprocess.run(
-            command, cwd=tree, input=names.encode(), stdout=file, stderr=subprocess.PIPE
+            command,
+            check=False,
+            cwd=tree,
+            input=names.encode(),
+            stdout=file,
+            stderr=subprocess.PIPE,
         )
     if result.returncode:
         raise GuestError(f"cpio failed: {result.stderr.decode(errors='replace')}")

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -44,6 +45,14 @@ def check_name(name: str) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A booted guest on disk: its disk and its memory."""
+
+    disk: Path
+    ram: Path
+
+
 class Instance:
     """A guest by name, running or not."""
 
@@ -51,17 +60,18 @@ class Instance:
         self.name = check_name(name)
         self.directory = running_directory() / name
 
-    def start(self, machine: Machine, disk: Path, ram: Path | None, *, detached: bool) -> None:
-        """Start QEMU on an overlay of `disk`; with `ram` go on from that state.
+    def start(self, machine: Machine, saved: Saved | None = None, *, detached: bool) -> None:
+        """Boot the machine, or go on from a saved state of it.
 
         A guest that is not `detached` dies with this process.
         """
         lock = self._claim()
         with lock:
             try:
-                self._create_disk(disk)
-                self._start_qemu(machine, ram, lock, detached=detached)
-                if ram is not None:
+                if not machine.deterministic:  # that one maps its root into memory
+                    self._create_disk(saved.disk if saved else machine.root)
+                self._start_qemu(machine, saved, lock, detached=detached)
+                if saved is not None:
                     self._resume()
             except BaseException:
                 self.stop()
@@ -82,14 +92,15 @@ class Instance:
         base_format = "qcow2" if base.suffix == ".qcow2" else "raw"
         command = [host.program("qemu-img"), "create", "-q", "-f", "qcow2"]
         command += ["-b", str(base), "-F", base_format, str(self.directory / DISK)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
         if result.returncode:
             raise GuestError(f"qemu-img: {result.stderr.strip()}")
 
     def _start_qemu(
-        self, machine: Machine, ram: Path | None, lock: IO[str], *, detached: bool
+        self, machine: Machine, saved: Saved | None, lock: IO[str], *, detached: bool
     ) -> None:
-        argv = qemu_argv(machine, host.program("qemu-system-x86_64"), ram)
+        program = host.program("qemu-system-x86_64")
+        argv = qemu_argv(machine, program, saved.ram if saved else None)
         if not detached:
             argv = [host.program("setpriv"), "--pdeathsig", "KILL", *argv]
         with (self.directory / _ERRORS).open("w") as errors:

@@ -114,7 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel", metavar="NAME", help="one of the list's; all = each of them")
-    parser.add_argument("--memory", type=parse_size, default="3G", metavar="SIZE", help="default 3G")
+    parser.add_argument(
+        "--memory", type=parse_size, default="3G", metavar="SIZE", help="default 3G"
+    )
     parser.add_argument(
         "--cpus", type=parse_cpus, metavar="N", help="default 2; 1 with --deterministic"
     )

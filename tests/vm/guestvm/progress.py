@@ -59,11 +59,15 @@ def run_logged(argv: Sequence[str], log: Path, what: str) -> None:
             ) as process,
         ):
             assert process.stdout is not None
-            for line in process.stdout:
-                file.write(line)
-                file.flush()
-                if line.startswith("I: "):
-                    say(f"  {line[3:].strip()}")
+            try:
+                for line in process.stdout:
+                    file.write(line)
+                    file.flush()
+                    if line.startswith("I: "):
+                        say(f"  {line[3:].strip()}")
+            except BaseException:
+                process.terminate()  # we are interrupted: it cleans up and ends
+                raise
     finally:
         ended.set()
         beat.join()

@@ -81,7 +81,9 @@ def items(checkout: Path = CHECKOUT) -> list[Item]:
     found += _units(checkout / "systemd")
     found.append(_item(f"{WORK}/pyproject.toml", checkout / "pyproject.toml"))
     for tree in TREES:
-        found += [_item(f"{WORK}/{path.relative_to(checkout)}", path) for path in walk(checkout / tree)]
+        found += [
+            _item(f"{WORK}/{path.relative_to(checkout)}", path) for path in walk(checkout / tree)
+        ]
     return found
 
 

@@ -7,12 +7,13 @@ writes the disk image; nothing is mounted, so that it works in any container.
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
 from guestvm import cache, host, vmlinux
 from guestvm.errors import GuestError
-from guestvm.kernels import LIST, Kernel, load_kernels
+from guestvm.kernels import Kernel, load_kernels
 from guestvm.progress import run_logged, say, warn
 from guestvm.vmlinux import decompress, payload
 
@@ -21,16 +22,16 @@ IMAGE_SIZE = "4G"  # sparse
 IMAGE_FILES = Path(__file__).resolve().parent.parent / "image"
 CUSTOMIZE = IMAGE_FILES / "customize.sh"
 
-PACKAGES = (
-    # the system
-    "systemd systemd-sysv dbus kmod mount util-linux procps iproute2 attr curl time "
-    # what agentcg needs
+SYSTEM_PACKAGES = "systemd systemd-sysv dbus kmod mount util-linux procps iproute2 attr curl time"
+PROJECT_PACKAGES = (
     "python3 python3-bpfcc libbpf1 bpftool python3-aiohttp python3-msgspec "
     "python3-prometheus-client python3-psutil python3-pyroute2 python3-rich python3-sdnotify "
-    "python3-typer python3-yaml "
-    # what its tests need
+    "python3-typer python3-yaml"
+)
+TEST_PACKAGES = (
     "python3-pytest python3-pytest-asyncio python3-hypothesis python3-jsonschema stress-ng crun"
-).split()
+)
+PACKAGES = f"{SYSTEM_PACKAGES} {PROJECT_PACKAGES} {TEST_PACKAGES}".split()
 
 _OPTIONS = (
     "--variant=essential",
@@ -48,7 +49,8 @@ _OPTIONS = (
 
 def rootfs() -> Path:
     """The cache entry with root.img, busybox and, for each kernel, NAME/{vmlinux,version,*.ko}."""
-    key = cache.content_key([Path(__file__), Path(vmlinux.__file__), CUSTOMIZE, LIST])
+    argv = mmdebstrap_argv("", _hook("", Path(), load_kernels()), load_kernels(), "", None)
+    key = cache.content_key([*argv, CUSTOMIZE, Path(vmlinux.__file__)])
     return cache.entry("root", key, "the root file system", _build)
 
 
@@ -56,7 +58,9 @@ def _build(directory: Path) -> None:
     kernels = load_kernels()
     say("building the root file system and fetching the kernels (about a minute, once)")
     started_s = time.monotonic()
-    argv = mmdebstrap_argv(directory, kernels, host.mirror(), host.keyring())
+    program = host.program("mmdebstrap")
+    hook = _hook(str(CUSTOMIZE), directory, kernels)
+    argv = mmdebstrap_argv(program, hook, kernels, host.mirror(), host.keyring())
     run_logged(argv, directory / "build.log", "building the root file system")
     for kernel in kernels:
         _finish_kernel(directory, kernel)
@@ -64,18 +68,23 @@ def _build(directory: Path) -> None:
     say(f"built in {time.monotonic() - started_s:.0f} s, {size_mib} MiB")
 
 
+def _hook(script: str, directory: Path, kernels: list[Kernel]) -> str:
+    """The shell command that finishes the tree "$1"."""
+    wanted = " ".join(f"{kernel.name}:{kernel.suite}:{kernel.package}" for kernel in kernels)
+    return f'{shlex.quote(script)} "$1" {shlex.quote(str(directory))} {IMAGE_SIZE} {wanted}'
+
+
 def mmdebstrap_argv(
-    directory: Path, kernels: list[Kernel], mirror: str, keyring: Path | None
+    program: str, hook: str, kernels: list[Kernel], mirror: str, keyring: Path | None
 ) -> list[str]:
-    """The command that fills `directory`."""
+    """The command that makes the root and hands it to `hook`."""
     signed = f"[signed-by={keyring}] " if keyring else ""
     suites = [SUITE, *(kernel.suite for kernel in kernels if kernel.suite != SUITE)]
-    wanted = " ".join(f"{kernel.name}:{kernel.suite}:{kernel.package}" for kernel in kernels)
     return [
-        host.program("mmdebstrap"),
+        program,
         *_OPTIONS,
         f"--include={','.join(PACKAGES)}",
-        f'--customize-hook={CUSTOMIZE} "$1" "{directory}" {IMAGE_SIZE} {wanted}',
+        f"--customize-hook={hook}",
         "--format=null",
         SUITE,
         "-",

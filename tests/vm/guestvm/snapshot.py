@@ -7,13 +7,12 @@ import os
 import shlex
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from guestvm import cache, host
 from guestvm.channel import Channel, Request
 from guestvm.errors import GuestError
-from guestvm.instance import Instance
+from guestvm.instance import Instance, Saved
 from guestvm.progress import say
 from guestvm.qemu import DISK, Machine, qemu_argv
 
@@ -22,14 +21,6 @@ SETTLE_TIMEOUT_S = 240.0
 SAVE_TIMEOUT_S = 120.0
 _RAM = "ram.zst"
 _SETTLE = "systemctl is-system-running --wait && sync"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A stopped guest: its disk and its memory."""
-
-    disk: Path
-    ram: Path
 
 
 class Discard:
@@ -44,14 +35,14 @@ class Discard:
         return None
 
 
-def snapshot(machine: Machine) -> Snapshot:
+def snapshot(machine: Machine) -> Saved:
     """The saved state of a booted `machine`; boots one if there is none."""
     program = host.program("qemu-system-x86_64")
     version = subprocess.run([program, "--version"], check=True, capture_output=True).stdout
-    key = cache.content_key([Path(__file__), version, "\0".join(qemu_argv(machine, program))])
+    key = cache.content_key([version, _SETTLE, "\0".join(qemu_argv(machine, program))])
     what = f"the snapshot of kernel {machine.kernel}"
     entry = cache.entry("snapshot", key, what, lambda to: _save(machine, to), keep=8)
-    return Snapshot(entry / DISK, entry / _RAM)
+    return Saved(entry / DISK, entry / _RAM)
 
 
 def _save(machine: Machine, directory: Path) -> None:
@@ -59,7 +50,7 @@ def _save(machine: Machine, directory: Path) -> None:
     say(f"booting kernel {machine.kernel} for a snapshot (once)")
     instance = Instance(f"snapshot-{os.getpid()}")
     try:
-        instance.start(machine, machine.root, None, detached=False)
+        instance.start(machine, detached=False)
         settle(instance)
         _migrate(instance, directory)
     finally:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
 import tty
+from types import FrameType
 
 from guestvm.channel import Request
 from guestvm.errors import UsageError
@@ -26,8 +28,17 @@ def interactive(guest: Guest, argv: list[str], cwd: str) -> int:
         terminal=(size.lines, size.columns),
     )
     before = termios.tcgetattr(sys.stdin)
-    try:
-        tty.setraw(sys.stdin)
-        return guest.run(request, stdin=sys.stdin.buffer).status
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+    with guest.channel() as channel:
+
+        def resized(_number: int, _frame: FrameType | None) -> None:
+            now = os.get_terminal_size()
+            channel.resize(now.lines, now.columns)
+
+        signal.signal(signal.SIGWINCH, resized)
+        try:
+            tty.setraw(sys.stdin)
+            out = sys.stdout.buffer
+            return channel.run(request, out, out, sys.stdin.buffer).status
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)

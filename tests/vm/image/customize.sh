@@ -2,11 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 # mmdebstrap's customize hook: customize.sh ROOT OUT SIZE NAME:SUITE:PACKAGE...
 # Adds the kernels' modules to ROOT, settles what a first boot would, writes OUT/root.img,
-# OUT/busybox, and for each kernel OUT/NAME/{vmlinuz,version,*.ko}.
+# OUT/busybox, and for each kernel OUT/NAME/{vmlinuz,version,modules/}.
 set -euo pipefail
 root=$1 out=$2 size=$3
 shift 3
 export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
+
+# unpack_modules VERSION DIRECTORY MODULE...: with what they depend on, numbered in loading order.
+unpack_modules() {
+    local version=$1 directory=$2 count=10 path
+    shift 2
+    mkdir -p "$directory"
+    for path in $(modprobe -d "$root" -S "$version" -a --show-depends "$@" |
+        awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
+        case $path in
+        *.xz) xz -dc "$path" ;;
+        *.zst) zstd -dcq "$path" ;;
+        *) cat "$path" ;;
+        esac >"$directory/$count-$(basename "${path%%.ko*}").ko"
+        count=$((count + 1))
+    done
+}
 
 # A kernel's packages depend on initramfs tools and more that a guest does not need: unpack only.
 fetch_kernel() {
@@ -26,12 +42,9 @@ fetch_kernel() {
         if [ -f "$vmlinuz" ]; then mv "$vmlinuz" "$out/$name/vmlinuz"; fi
     done
     chroot "$root" depmod "$version"
-    module=$(find "$root/usr/lib/modules/$version" -name 'virtio_blk.ko*')
-    case $module in
-    *.xz) xz -dc "$module" ;;
-    *.zst) zstd -dcq "$module" ;;
-    *) cat "$module" ;;
-    esac >"$out/$name/virtio_blk.ko"
+    # What the initrd has to load before it sees the root: a virtio disk, or memory (NVDIMM).
+    unpack_modules "$version" "$out/$name/modules/vda" virtio_blk
+    unpack_modules "$version" "$out/$name/modules/pmem0" nfit nd_pmem
     echo "$version" >"$out/$name/version"
 }
 
