@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -61,11 +62,12 @@ def test_a_missing_controller_names_the_file_to_write(top: Cgroup) -> None:
     top.enable(["cpu"])
     with top.create("a") as a, a.create("b") as b:
         culprit = f"{top.path}/cgroup.subtree_control lacks 'memory': write '+memory' to it"
-        for action in (
+        attempts: list[Callable[[], object]] = [
             lambda: b.apply(Limits(memory_max=1 << 20)),
             lambda: b.enable(["memory"]),
             lambda: require_controllers(b, ["memory"]),
-        ):
+        ]
+        for action in attempts:
             with pytest.raises(ControllerMissing) as caught:
                 action()
             assert culprit in str(caught.value)
@@ -92,7 +94,8 @@ def test_below_a_unit_the_unit_is_told_to_delegate() -> None:
             with pytest.raises(ControllerMissing) as caught:
                 require_controllers(cgroup, ["hugetlb"])
             assert f"Delegate=yes in unit {unit}" in caught.value.remedy
-            for change in (lambda: cgroup.freeze(True), cgroup.kill):
+            changes: list[Callable[[], None]] = [lambda: cgroup.freeze(True), cgroup.kill]
+            for change in changes:
                 with pytest.raises(CgroupError, match="not a cgroup of agentcg"):
                     change()
     finally:
@@ -115,7 +118,7 @@ def test_a_read_only_mount(top: Cgroup, tmp_path: Path) -> None:
     """Where the file system is read-only, as in containers, the message says so."""
 
     def attempt() -> None:
-        os.unshare(CLONE_NEWNS)
+        unshare_mounts()
         for options in (
             ["--make-rprivate", "/"],
             ["-t", "cgroup2", "none", str(tmp_path)],
@@ -131,6 +134,12 @@ def test_a_read_only_mount(top: Cgroup, tmp_path: Path) -> None:
             assert not seen.events().populated
 
     assert exit_status(attempt) == 0
+
+
+def unshare_mounts() -> None:
+    """A mount namespace of its own (os.unshare is newer than our oldest Python)."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
 
 
 def become_nobody() -> None:
@@ -167,18 +176,15 @@ def test_a_delegated_cgroup_is_its_users_to_manage(top: Cgroup) -> None:
         top.enable(["memory"])
 
         def as_delegate() -> None:
-            with process() as outside:
-                with delegated.child("entry") as entry:
-                    entry.place(os.getpid())
-                become_nobody()
-                with Cgroup.open(delegated.path) as mine:
-                    mine.enable(["memory"])
-                    with mine.create("b") as b:
-                        b.place(os.getpid())
-                        b.apply(Limits(memory_max=1 << 30))
-                        refused(lambda: b.place(outside.pid), errno.EACCES, "common ancestor")
+            with delegated.child("entry") as entry:
+                entry.place(os.getpid())
+            become_nobody()
+            with Cgroup.open(delegated.path) as mine:
+                mine.enable(["memory"])
+                with mine.create("b") as b:
+                    b.place(os.getpid())
+                    b.apply(Limits(memory_max=1 << 30))
+                    refused(lambda: b.place(os.getppid()), errno.EACCES, "common ancestor")
 
-        with delegated.create("entry") as entry:
-            for name in ("", "cgroup.procs"):
-                os.chown(entry.path / name, NOBODY, NOBODY)
+        delegated.create("entry").close()
         assert exit_status(as_delegate) == 0
