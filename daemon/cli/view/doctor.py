@@ -27,19 +27,20 @@ def report(
         )
         shown.insert(0, refused)
     cells = max((len(control.name) for control in shown), default=0)
-    lines = [_daemon(health, absence, width)]
+    lines = _daemon(health, absence, width)
     for control in shown:
         lines += _control(control, cells, width)
     return lines
 
 
-def _daemon(health: Health | None, absence: str, width: int) -> Text:
+def _daemon(health: Health | None, absence: str, width: int) -> list[Text]:
     if health is None:
-        return Text(fit(f"The daemon is not there ({absence}). This host:", width), WARN)
-    style = GOOD if health.state == "ok" else BAD if health.state == "degraded" else WARN
-    up = format_duration(health.uptime_s)
-    text = f"agentcgd {health.version} is {health.state}, up {up}, policy {health.policy}"
-    return Text(fit(text, width), style)
+        style, text = WARN, f"The daemon is not there ({absence}). This host:"
+    else:
+        style = {"ok": GOOD, "degraded": BAD}.get(health.state, WARN)
+        up = format_duration(health.uptime_s)
+        text = f"agentcgd {health.version} is {health.state}, up {up}, policy {health.policy}"
+    return [Text(line, style) for line in fold(text, width, _DETAIL_LINES_MAX)]
 
 
 def _control(control: Control, name_cells: int, width: int) -> list[Text]:
