@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -30,11 +31,7 @@ def main() -> int:
     try:
         if options.stage:
             return stage(options)
-        if options.traces:
-            cast = from_recordings(options.traces)
-            names = [cast.high, *cast.low]
-        else:
-            names = list(GENERATED)
+        names = from_recordings(options.traces) if options.traces else GENERATED
         where, why = choose(Machine.look(), options.where)
         print(f"Running in the {where}: {why}." if where == "guest" else f"Running here: {why}.")
         print("Playing", "recorded" if options.traces else "generated", "sessions:", flush=True)
@@ -70,13 +67,13 @@ def columns() -> int:
     return min(shutil.get_terminal_size((80, 24)).columns, 120)
 
 
-def on_host(names: list[str]) -> int:
+def on_host(names: Sequence[str]) -> int:
     """Take this host for the time of the demonstration."""
     try:
         subprocess.run(
             [SYSTEMD / "install", "--runtime", "--bin", Path(sys.executable).parent], check=True
         )
-        return show(names[0], names[1:], live=sys.stdout.isatty(), columns=columns())
+        return show(names, live=sys.stdout.isatty(), columns=columns())
     except subprocess.CalledProcessError as error:
         print(f"run: the units did not start (status {error.returncode})", file=sys.stderr)
         print("run: see journalctl -u agentcgd", file=sys.stderr)
@@ -86,14 +83,12 @@ def on_host(names: list[str]) -> int:
         print("The host is as it was.", flush=True)
 
 
-def in_guest(names: list[str]) -> int:
+def in_guest(names: Sequence[str]) -> int:
     """Show it in a throw-away guest that has the checkout installed."""
-    pushes: list[str] = []
-    for number, name in enumerate(names):
-        if not name.startswith("gen:"):
-            pushes += ["--push", f"{name}:{GUEST_TRACES}"]
-            names[number] = f"{GUEST_TRACES}/{Path(name).name}"
-    inside = ["python3", "-m", "demo", "--stage", *names, "--columns", str(columns())]
+    files = [name for name in names if not name.startswith("gen:")]
+    pushes = [word for file in files for word in ("--push", f"{file}:{GUEST_TRACES}")]
+    there = [f"{GUEST_TRACES}/{Path(name).name}" if name in files else name for name in names]
+    inside = ["python3", "-m", "demo", "--stage", *there, "--columns", str(columns())]
     if sys.stdout.isatty():
         inside.append("--live")
     command = [str(GUEST), "run", *pushes, "--", "env", "PYTHONPATH=tests", *inside]
@@ -103,8 +98,7 @@ def in_guest(names: list[str]) -> int:
 def stage(options: argparse.Namespace) -> int:
     """Inside the guest: start the installed units and show."""
     subprocess.run(["systemctl", "start", "agentcgd.service"], check=True)
-    high, *low = options.stage
-    return show(high, low, live=options.live, columns=options.columns)
+    return show(options.stage, live=options.live, columns=options.columns)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,18 @@ from agentcg.daemon.replay import report as shown
 from agentcg.daemon.replay.campaign import Campaign, Report, Settings
 from agentcg.daemon.replay.controls import CONTROLS
 from agentcg.daemon.replay.executor import Glimpse
-from agentcg.daemon.replay.plan import Shape
+from agentcg.daemon.replay.plan import Shape as PlanShape
 from agentcg.daemon.replay.sources import find
 from agentcg.units import format_size
-from demo.choice import SPEED, limit_bytes
+from demo.choice import SPEED, Shape, limit_bytes
 
+ROLES: tuple[Priority, ...] = ("high", "low", "low")
 EXPLAINED = {
     "none": "one limit for all three, nothing else",
     "static": "a third of it for each",
     "agentcg": "the daemon's sessions: a cgroup for every call, by priority",
 }
+LIVE_S, LOG_S = 1.0, 5.0  # between two pictures
 
 
 @dataclass
@@ -39,26 +41,27 @@ class Screen:
     columns: int
     _drawn: int = 0
     _next_s: float = 0.0
-    _label: str = ""
+    _control: str = ""
     _before: Snapshot | None = field(default=None)
 
     def look(self, label: str, seconds: float, sessions: list[Glimpse]) -> None:
         """What `Campaign` calls about five times a second."""
-        if label != self._label:
-            self._label, self._next_s = label, 0.0
+        control = label.partition(",")[0]
+        if control != self._control:
+            self._control, self._next_s, self._before = control, 0.0, None
             self.erase()
-            control = label.partition(",")[0]
             print(f"\n{control}: {EXPLAINED[control]}", flush=True)
         if time.monotonic() < self._next_s:
             return
+        lines = [shown.progress(control, max(seconds, 0.0), sessions)]
         now = take(self.client)
-        lines = [shown.progress(label, seconds, sessions), ""]
-        lines += [line.plain for line in page(now, self._before, self.columns)]
+        if now.sessions:  # only the daemon's own: `none` and `static` have no others
+            lines += ["", *(line.plain for line in page(now, self._before, self.columns)), ""]
         self._before = now
         self.erase()
         print(*(line[: self.columns] for line in lines), sep="\n", flush=True)
         self._drawn = len(lines)
-        self._next_s = time.monotonic() + (1.0 if self.live else 5.0)
+        self._next_s = time.monotonic() + (LIVE_S if self.live else LOG_S)
 
     def erase(self) -> None:
         """Make room for the next picture where pictures replace each other."""
@@ -67,18 +70,17 @@ class Screen:
         self._drawn = 0
 
 
-def show(high: str, low: Sequence[str], *, live: bool, columns: int) -> int:
-    """Play, print the table; the exit status.
+def show(names: Sequence[str], *, live: bool, columns: int) -> int:
+    """Play `names` (one of high priority, two of low), print the table; the exit status.
 
     It is 1 if the high-priority agent did not survive under agentcg: then the demonstration
     shows the opposite of what it is for.
     """
-    named: list[tuple[Priority, str]] = [("high", high), *(("low", name) for name in low)]
-    sessions = [(priority, find(name)) for priority, name in named]
-    limit = limit_bytes([trace for _, trace in sessions])
+    sessions = [(priority, find(name)) for priority, name in zip(ROLES, names, strict=True)]
+    limit = limit_bytes(*(Shape.of(trace) for _, trace in sessions))
     settings = Settings(
         limit_bytes=limit,
-        shape=Shape(speed=SPEED),
+        shape=PlanShape(speed=SPEED),
         socket=socket_path(),
         controls=CONTROLS,
     )

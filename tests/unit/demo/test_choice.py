@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which agents `make run` shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentcg.daemon.replay.sources import find
+from agentcg.errors import TraceError
+from demo.choice import GENERATED, MIB, Shape, choose_three, from_recordings, limit_bytes
+
+SHAPES = {
+    "middling": Shape(400, 390, 425, 200),
+    "hungry-early": Shape(500, 100, 900, 300),
+    "hungrier-but-late": Shape(500, 450, 2000, 300),
+    "hungrier-but-short": Shape(100, 50, 2000, 300),
+    "peckish-early": Shape(700, 199, 500, 250),
+    "modest-early": Shape(350, 10, 300, 200),
+}
+
+
+def test_the_hungriest_with_an_early_peak_are_the_low_ones() -> None:
+    """Peaks that come late, or in runs of another length, do not lead to contention."""
+    assert choose_three(SHAPES) == ("middling", "hungry-early", "peckish-early")
+
+
+def test_too_few_recordings_are_an_error_with_a_way_on() -> None:
+    """A directory that does not do says what it lacks, and what else there is."""
+    few = {name: SHAPES[name] for name in ("middling", "hungry-early", "hungrier-but-short")}
+    with pytest.raises(TraceError, match=r"of 3 recordings 2 last .* without TRACES="):
+        choose_three(few)
+
+
+def test_an_empty_directory_is_an_error(tmp_path: Path) -> None:
+    """TRACES=DIR without recordings in it is told, not replaced by something else."""
+    with pytest.raises(TraceError, match="of 0 recordings"):
+        from_recordings(tmp_path)
+
+
+def test_the_limit_is_below_what_they_need_together() -> None:
+    """At the hungriest's peak something has to give, but the agents themselves fit."""
+    high, hungriest, other = (SHAPES[name] for name in choose_three(SHAPES))
+    limit = limit_bytes(high, hungriest, other)
+    assert limit < (hungriest.peak_mib + high.usual_mib + other.usual_mib) * MIB
+    assert limit > (hungriest.usual_mib + high.usual_mib + other.usual_mib) * MIB
+
+
+def test_the_generated_agents_follow_the_same_rules() -> None:
+    """The seeds that are played without TRACES= would be chosen for these roles."""
+    shapes = {name: Shape.of(find(name)) for name in GENERATED}
+    assert choose_three(shapes) == GENERATED
