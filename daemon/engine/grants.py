@@ -35,7 +35,7 @@ MIB = 1 << 20
 CPU_FACTORS: dict[CpuLevel, float] = {"low": 0.25, "normal": 1.0, "high": 4.0}
 CPU_WEIGHT_MAX = 10000  # cpu.weight: 1 to 10000, default 100 (cgroup-v2.rst)
 WIDEN_FACTOR = 1.5
-WIDEN_FROM = 0.9  # share of memory_high; charges in batches keep a throttled call below it
+WIDEN_FROM = 0.8  # share of memory_high; the rest may be page cache that is in use
 
 
 def grant(  # noqa: PLR0917 - these six are what the decision depends on

@@ -117,7 +117,7 @@ class Endings:
         )  # fmt: skip
         counters = core.tracking.counters(call.cgroup.id)
         used = measure.account(call, core.clock(), counters, usage)
-        call.memory_bytes = usage.memory_current
+        call.memory_bytes = measure.held_bytes(usage.memory_stat)
         core.registry.stop_running(call)
         call.feedback = views.feedback_of(core, call, used, len(left))
         view = measure.call_view(call, used, len(left))

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 from agentcg.bpf import Counters
 from agentcg.cgroups import Cgroup, Psi, Resource, Usage
-from agentcg.cgroups.values import Limit
+from agentcg.cgroups.knobs import Knob
+from agentcg.cgroups.parse import parse_memory_stat
+from agentcg.cgroups.values import Limit, MemoryStat
 from agentcg.daemon.messages import Account, Call, Feedback, Pressure, Session
 from agentcg.daemon.service.state import LiveCall, LiveSession
+
+_MEMORY_STAT = Knob[MemoryStat]("memory.stat", parse_memory_stat)
 
 COMMANDS_KEPT = 16
 """Executed programs that are kept for one call; `execs` counts them all."""
@@ -59,6 +63,18 @@ def oom_kills(call: LiveCall, used: Usage) -> int | None:
     if used.memory_events is not None:
         return used.memory_events.oom_kill
     return call.kills or None
+
+
+def held_now(leaf: Cgroup) -> int | None:
+    """`held_bytes` of a leaf as it is now."""
+    return held_bytes(leaf.get(_MEMORY_STAT))
+
+
+def held_bytes(stat: MemoryStat | None) -> int | None:
+    """What processes hold for themselves: page cache is given back when others need room."""
+    if stat is None or stat.anon is None:
+        return None
+    return stat.anon + (stat.shmem or 0) + (stat.kernel or 0)
 
 
 def fresh_account() -> Account:

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from agentcg.cgroups.knobs import MEMORY_CURRENT, MEMORY_EVENTS
-from agentcg.daemon.service import views
+from agentcg.cgroups.knobs import MEMORY_EVENTS
+from agentcg.daemon.service import measure, views
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
@@ -66,7 +66,7 @@ class Sampling:
 
     def _look_at_call(self, call: LiveCall) -> None:
         registry = self._core.registry
-        call.memory_bytes = call.cgroup.get(MEMORY_CURRENT)
+        call.memory_bytes = measure.held_now(call.cgroup)
         registry.commit(call, views.call_view(call).committed_bytes)
         events = call.cgroup.get(MEMORY_EVENTS)
         if events is None or call.state != "running":
@@ -79,7 +79,7 @@ class Sampling:
 
     def _look_at_session(self, session: LiveSession) -> None:
         now = self._core.clock()
-        used = session.runtime.get(MEMORY_CURRENT) or 0
+        used = measure.held_now(session.runtime) or 0
         self._core.registry.commit_runtime(session, used)
         self._intents.expire(session, now)
         if session.phase_until is not None and session.phase_until <= now:

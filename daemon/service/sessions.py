@@ -70,6 +70,7 @@ class Sessions:
             memory_bytes=core.memory_bytes(),
             labels=request.labels,
             asked_priority=request.priority,
+            asked_weight=request.weight,
         )
         rule = core.policy.policy.session(facts)
         record = SessionRecord(
@@ -77,7 +78,7 @@ class Sessions:
             name=request.name,
             uid=peer.uid,
             priority=rule.priority,
-            weight=request.weight or rule.weight,
+            weight=rule.weight,
             labels=request.labels,
             opened_at=core.clock(),
             rule=rule.rule,

@@ -39,7 +39,7 @@ class LiveSession:
     closing: bool = False
     closed: bool = False  # its cgroups are removed
     protected_bytes: int | None = None  # memory.low as shared out last
-    runtime_bytes: int = 0  # memory.current of the runtime leaf at the last look
+    runtime_bytes: int = 0  # held by the runtime leaf at the last look, without page cache
     intents: list[Intent] = field(default_factory=list)
     calls: dict[str, LiveCall] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class LiveCall:
     cgroup: Cgroup
     populated: bool = False  # a process was seen in it
     emptied_at: float | None = None  # populated, then empty since
-    memory_bytes: int | None = None  # memory.current at the last look
+    memory_bytes: int | None = None  # held at the last look, page cache left out
     committed_bytes: int = 0  # its part of the registry's sum
     kills: int = 0  # processes that the OOM killer took here, as reported by BPF
     victim: str | None = None
