@@ -44,7 +44,9 @@ class Server:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_unix_server(
+        # Not create_unix_server: since Python 3.13 that removes the file of the socket at the
+        # end, also of one that systemd goes on listening on.
+        self._listener = await loop.create_server(
             lambda: Connection(self, self._http, loop), sock=listening, backlog=bounds.BACKLOG
         )
         self._sweeper = loop.create_task(self._sweep(), name="sweep")

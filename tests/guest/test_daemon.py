@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon as systemd runs it, with all controllers: limits, OOM kills, kill -9 under load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgroup_support import process, until
+from daemon_support import Api, fresh
+
+SOCKET = Path("/run/agentcg/agentcg.sock")
+POLICIES = Path("/etc/agentcg/policies.d")
+MIB = 1 << 20
+PATIENCE_S = 120.0  # the guest is emulated
+ALLOCATE = "import sys, time; sys.stdin.readline(); x = bytearray({} << 20); time.sleep(1000)"
+
+
+def systemctl(*arguments: str) -> str:
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    """The daemon of the unit, once it has decided how it accounts."""
+    systemctl("start", "agentcgd")
+    daemon = Api(SOCKET)
+    until(lambda: accounting(daemon) != "starting", PATIENCE_S)
+    yield daemon
+    for session in daemon.get("/v1/sessions")["sessions"]:
+        daemon.ask("DELETE", f"/v1/sessions/{session['name']}?kill=true")
+
+
+def accounting(daemon: Api) -> str:
+    try:
+        return str(daemon.get("/v1/health")["accounting"])
+    except OSError:
+        return "starting"
+
+
+@contextmanager
+def policy(text: str) -> Iterator[None]:
+    """A site's policy, in force within the block."""
+    POLICIES.mkdir(parents=True, exist_ok=True)
+    path = POLICIES / "50-test.yaml"
+    path.write_text(text)
+    try:
+        systemctl("reload", "agentcgd")
+        yield
+    finally:
+        path.unlink()
+        systemctl("reload", "agentcgd")
+
+
+@contextmanager
+def waiting(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that begins its work when it gets a line."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def go(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+
+
+def knob(path: str, name: str) -> str:
+    return (Path(path) / name).read_text().strip()
+
+
+def test_nothing_is_missing_here(api: Api) -> None:
+    """On a stock Debian with bcc every control is enforced and accounting is by BPF."""
+    health = api.get("/v1/health")
+    lacking = {c["name"]: c["detail"] for c in health["controls"] if c["state"] != "enforced"}
+    assert lacking == {}
+    assert (health["state"], health["accounting"]) == ("ok", "bpf")
+
+
+def test_grant_is_what_the_kernel_enforces(api: Api) -> None:
+    """The files of the leaf say what the grant says."""
+    name = fresh()
+    session = api.open(name, priority="low")
+    call = api.begin(name, memory_bytes=64 * MIB, cpu="low")
+    grant, leaf = call["grant"], call["cgroup"]
+    assert grant["memory_high_bytes"] >= 64 * MIB
+    assert knob(leaf, "memory.high") == str(grant["memory_high_bytes"])
+    assert knob(leaf, "cpu.weight") == str(grant["cpu_weight"])
+    assert knob(leaf, "pids.max") == str(grant["pids_max"])
+    assert knob(leaf, "memory.oom.group") == "1"
+    assert knob(session["runtime"], "memory.low") != "0"
+    changed = api.good("PATCH", f"/v1/calls/{call['id']}", {"memory_bytes": 96 * MIB})
+    assert knob(leaf, "memory.high") == str(changed["grant"]["memory_high_bytes"])
+    api.good("DELETE", f"/v1/sessions/{name}")
+
+
+def test_host_bound_is_enforced_and_survives(api: Api) -> None:
+    """The bound over all sessions is memory.max of the root, also after a restart."""
+    root = api.get("/v1/host")["cgroup"]
+    api.good("PATCH", "/v1/host", {"memory_max_bytes": 400 * MIB})
+    assert knob(root, "memory.max") == str(400 * MIB)
+    systemctl("restart", "agentcgd")
+    until(lambda: accounting(api) != "starting", PATIENCE_S)
+    assert api.get("/v1/host")["memory_max_bytes"] == 400 * MIB
+    api.good("PATCH", "/v1/host", {})
+    assert knob(root, "memory.max") != str(400 * MIB)
+
+
+def test_account_has_what_the_call_did(api: Api) -> None:
+    """Peak memory, CPU time, faults, processes and commands of a finished call."""
+    name = fresh()
+    api.open(name)
+    script = "import sys, subprocess; sys.stdin.readline(); x = bytearray(50 << 20);"
+    with waiting(script + "subprocess.run(['/bin/true', '--password=hunter2'])") as tool:
+        call = api.begin(name, command="python3 x.py", pid=tool.pid)
+        go(tool)
+        tool.wait()
+        ended = api.end(call["id"], exit_status=tool.returncode)
+    used = ended["account"]
+    assert 50 * MIB <= used["memory_peak_bytes"] < 120 * MIB
+    assert used["cpu_user_us"] > 0
+    assert used["page_faults_minor"] > 50 * 256
+    assert (used["processes"], used["execs"], used["oom_kills"]) == (2, 1, 0)
+    assert "/bin/true" in used["commands"][0]["argv"]
+    assert "hunter2" not in used["commands"][0]["argv"]
+    assert used["first_exit_status"] == 0
+    assert ended["feedback"][0]["code"] == "ok"
+    api.good("DELETE", f"/v1/sessions/{name}")
+
+
+def test_oom_kills_the_call_and_not_the_agent(api: Api) -> None:
+    """A call beyond its memory.max dies whole, is told so in numbers, and nobody else is hurt."""
+    name = fresh()
+    with process() as agent, policy("version: 1\ncalls:\n  - memory_max: 64M\n"):
+        api.open(name, pids=[agent.pid])
+        with waiting(ALLOCATE.format(300)) as tool, process() as helper:
+            call = api.begin(name, pid=tool.pid)
+            api.good("PATCH", f"/v1/calls/{call['id']}", {"pid": helper.pid})
+            assert knob(call["cgroup"], "memory.max") == str(64 * MIB)
+            go(tool)
+            assert (tool.wait(), helper.wait()) == (-9, -9)
+        until(lambda: api.get(f"/v1/calls/{call['id']}")["state"] == "ended", PATIENCE_S)
+        ended = api.end(call["id"], exit_status=137)
+        assert agent.poll() is None
+    assert ended["end_reason"] == "oom"
+    assert ended["account"]["oom_kills"] >= 1
+    assert ended["account"]["oom_victim"] in {f"python3[{tool.pid}]", f"python3[{helper.pid}]"}
+    told = ended["feedback"][0]
+    assert told["code"] == "oom-call"
+    assert "64M" in told["text"]
+    assert api.get(f"/v1/sessions/{name}")["oom_kills"] >= 1
+    api.good("DELETE", f"/v1/sessions/{name}")
+
+
+def test_fork_bomb_stays_in_its_call(api: Api) -> None:
+    """pids.max of the call stops it; killing the session ends all of it."""
+    name = fresh()
+    bomb = (
+        "import os, sys, time; sys.stdin.readline()\n"
+        "while True:\n try: os.fork()\n except OSError: time.sleep(1)"
+    )
+    with policy("version: 1\ncalls:\n  - pids_max: 20\n"):
+        api.open(name)
+        with waiting(bomb) as tool:
+            call = api.begin(name, pid=tool.pid)
+            go(tool)
+            until(lambda: knob(call["cgroup"], "pids.current") == "20", PATIENCE_S)
+            assert api.ask("DELETE", f"/v1/sessions/{name}?kill=true").status == 204
+    assert not Path(call["cgroup"]).exists()
+
+
+def test_kill_dash_nine_under_load_loses_nothing(api: Api) -> None:
+    """systemd starts a killed daemon again; sessions, calls, limits and BPF counts are there."""
+    name = fresh()
+    with process() as agent, waiting("import os, sys; os.system('true'); sys.stdin.read()") as tool:
+        api.open(name, pids=[agent.pid], priority="high")
+        call = api.begin(name, pid=tool.pid, memory_bytes=64 * MIB)
+        answered = _load_while(api, name, lambda: systemctl("kill", "-s", "KILL", "agentcgd"))
+        until(lambda: accounting(api) != "starting", PATIENCE_S)
+        kept = api.get(f"/v1/calls/{call['id']}")
+        assert (kept["state"], kept["grant"]) == ("running", call["grant"])
+        assert knob(call["cgroup"], "memory.high") == str(call["grant"]["memory_high_bytes"])
+        running = api.get(f"/v1/calls?session={name}&state=running&limit=1024")["calls"]
+        assert {c["id"] for c in running} >= {*answered, call["id"]}
+        assert agent.poll() is None
+        tool.communicate(b"")
+        ended = api.end(call["id"], exit_status=0)
+    assert ended["account"]["processes"] >= 2  # counted before the kill, too: python3 and sh
+    api.good("DELETE", f"/v1/sessions/{name}?kill=true")
+
+
+def _load_while(api: Api, name: str, act: Any) -> list[str]:
+    """Begin calls without end until `act` has cut the daemon off; those that were answered."""
+    answered: list[str] = []
+
+    def load() -> None:
+        try:
+            while True:
+                answered.append(api.begin(name)["id"])
+        except (OSError, AssertionError):
+            return
+
+    worker = threading.Thread(target=load)
+    worker.start()
+    until(lambda: len(answered) >= 5, PATIENCE_S)
+    act()
+    worker.join()
+    return answered
+
+
+def test_stop_leaves_agents_and_limits(api: Api) -> None:
+    """`systemctl stop` ends the daemon; the agent runs on under the same limits."""
+    name = fresh()
+    with process() as agent:
+        session = api.open(name, pids=[agent.pid])
+        before = knob(session["runtime"], "memory.low")
+        systemctl("stop", "agentcgd")
+        assert agent.poll() is None
+        assert knob(session["runtime"], "memory.low") == before
+        assert str(agent.pid) in knob(session["runtime"], "cgroup.procs")
+        systemctl("start", "agentcgd")
+        until(lambda: accounting(api) != "starting", PATIENCE_S)
+        assert api.get(f"/v1/sessions/{name}")["processes"] == 1
+    until(lambda: api.ask("DELETE", f"/v1/sessions/{name}").status == 204)
+
+
+def test_undelegated_root_is_refused() -> None:
+    """The daemon does not build in a cgroup that systemd believes to be its own."""
+    done = subprocess.run(
+        ["agentcgd", "--root", "/sys/fs/cgroup/system.slice/s", "--socket", "/run/other.sock"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "not delegated" in done.stderr
+    assert not Path("/sys/fs/cgroup/system.slice/s").exists()
+
+
+def test_read_only_cgroups_are_refused() -> None:
+    """Where cgroup v2 is mounted read-only the daemon says so, and what to do."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--cgroup", "sh", "-c",
+         "mount -o remount,bind,ro /sys/fs/cgroup && exec agentcgd --socket /run/other.sock"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "read-only" in done.stderr
+
+
+def test_absent_cgroup2_is_refused() -> None:
+    """Without any cgroup v2 the daemon says so, and what to do."""
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c",
+         "umount -l /sys/fs/cgroup && exec agentcgd --socket /run/other.sock"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "cgroup v2" in done.stderr
