@@ -67,28 +67,31 @@ def memory_figures(before: Usage | None, after: Usage | None) -> MemoryFigures:
     """What happened between two readings of a cgroup; None before: since its creation."""
     events = after.memory_events if after else None
     earlier = before.memory_events if before else None
-    pressure = after.memory_pressure if after else None
-    stalled = pressure.full.total_us if pressure and pressure.full else None
-    stalled_before = 0
-    if before and before.memory_pressure and before.memory_pressure.full:
-        stalled_before = before.memory_pressure.full.total_us
     return MemoryFigures(
-        high_events=events.high - (earlier.high if earlier else 0) if events else None,
-        max_events=events.max - (earlier.max if earlier else 0) if events else None,
-        oom_events=events.oom - (earlier.oom if earlier else 0) if events else None,
-        oom_kills=events.oom_kill - (earlier.oom_kill if earlier else 0) if events else None,
-        stalled_us=None if stalled is None else stalled - stalled_before,
-        peak_bytes=_higher(before.memory_peak if before else None, after.memory_peak)
-        if after
-        else None,
-        swap_peak_bytes=_higher(before.memory_swap_peak if before else None, after.memory_swap_peak)
-        if after
-        else None,
+        high_events=_since(earlier and earlier.high, events and events.high),
+        max_events=_since(earlier and earlier.max, events and events.max),
+        oom_events=_since(earlier and earlier.oom, events and events.oom),
+        oom_kills=_since(earlier and earlier.oom_kill, events and events.oom_kill),
+        stalled_us=_since(_stalled_us(before), _stalled_us(after)),
+        peak_bytes=_higher(before and before.memory_peak, after and after.memory_peak),
+        swap_peak_bytes=_higher(
+            before and before.memory_swap_peak, after and after.memory_swap_peak
+        ),
     )
 
 
+def _stalled_us(usage: Usage | None) -> int | None:
+    pressure = usage.memory_pressure if usage else None
+    return pressure.full.total_us if pressure and pressure.full else None
+
+
+def _since(before: int | None, after: int | None) -> int | None:
+    """How much a counter grew."""
+    return None if after is None else after - (before or 0)
+
+
 def _higher(before: int | None, after: int | None) -> int | None:
-    """A peak that was reached since `before`."""
+    """A peak, if it was reached since `before`."""
     return after if after is not None and (before is None or after > before) else None
 
 
