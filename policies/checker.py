@@ -60,6 +60,9 @@ class _Checker:
         value = node.value if isinstance(node, yaml.ScalarNode) else None
         self.mistakes.add(position(node.start_mark), field, value, rule)
 
+    def line(self, node: yaml.Node) -> str:
+        return f"{self.mistakes.file}:{node.start_mark.line + 1}"
+
     def document(self, node: yaml.Node) -> dict[str, tuple[Rule, ...]]:
         """Rules of each section; a section that is one block is one rule without a match."""
         known = ("version", *(section.name for section in SECTIONS))
@@ -68,25 +71,25 @@ class _Checker:
         rules = {}
         for section in SECTIONS:
             block = blocks.get(section.name)
-            if block is None or _empty(block[1]):
+            if block is None or _empty(block):
                 continue
             if section.rules:
-                rules[section.name] = tuple(self.rule_list(section, block[1]))
+                rules[section.name] = tuple(self.rule_list(section, block))
             else:
-                rules[section.name] = (self.rule(section, block[1], section.name),)
+                rules[section.name] = (self.rule(section, block, section.name),)
         return rules
 
-    def version(self, node: yaml.Node, entry: tuple[yaml.Node, yaml.Node] | None) -> None:
-        if entry is None:
-            if isinstance(node, yaml.MappingNode):
-                self.wrong(node, "version", f"missing: begin the file with 'version: {VERSION}'")
-        elif not _is_version(entry[1]):
-            self.wrong(entry[1], "version", f"this agentcg reads version {VERSION} (no quotes)")
+    def version(self, document: yaml.Node, given: yaml.Node | None) -> None:
+        if given is not None:
+            if not _is_version(given):
+                self.wrong(given, "version", f"this agentcg reads version {VERSION} (no quotes)")
+        elif isinstance(document, yaml.MappingNode):
+            self.wrong(document, "version", f"missing: begin the file with 'version: {VERSION}'")
 
     def mapping(
         self, node: yaml.Node, field: str, known: tuple[str, ...] | None
-    ) -> Iterator[tuple[str, tuple[yaml.Node, yaml.Node]]]:
-        """Entries of a mapping; unknown (None: any is known) and repeated keys are mistakes."""
+    ) -> Iterator[tuple[str, yaml.Node]]:
+        """Keys and values; unknown (None: any is known) and repeated keys are mistakes."""
         if not isinstance(node, yaml.MappingNode):
             rule = "must be a mapping (key: value lines)"
             if known is not None:
@@ -99,7 +102,6 @@ class _Checker:
                 self.wrong(key, field, "a key must be a word")
                 continue
             path = f"{field}.{_shown(key.value)}" if field else _shown(key.value)
-            line = key.start_mark.line + 1
             if known is not None and key.value not in known:
                 hint = "" if self.mistakes.full else _known(key.value, known)
                 self.mistakes.add(position(key.start_mark), path, None, f"unknown key{hint}")
@@ -107,8 +109,8 @@ class _Checker:
                 rule = f"given twice; first in line {seen[key.value]}"
                 self.mistakes.add(position(key.start_mark), path, None, rule)
             else:
-                seen[key.value] = line
-                yield key.value, (key, value)
+                seen[key.value] = key.start_mark.line + 1
+                yield key.value, value
 
     def rule_list(self, section: Section, node: yaml.Node) -> Iterator[Rule]:
         if not isinstance(node, yaml.SequenceNode):
@@ -125,19 +127,16 @@ class _Checker:
         conditions: dict[str, Condition] = {}
         settings: dict[str, Setting] = {}
         nodes: dict[str, yaml.Node] = {}
-        where = f"{self.mistakes.file}:{node.start_mark.line + 1}"
-        for name, (_, value) in self.mapping(node, field, known):
+        for name, value in self.mapping(node, field, known):
             if name == "match":
                 conditions = self.match(section, value, f"{field}.match")
                 continue
             nodes[name] = value
             parsed = self.value(keys[name], value, f"{field}.{name}")
             if parsed is not None:
-                line = value.start_mark.line + 1
-                at = f"{self.mistakes.file}:{line}"
-                settings[name] = Setting(parsed[0], at, self.builtin)
+                settings[name] = Setting(parsed[0], self.line(value), self.builtin)
         self.contradictions(section, field, conditions, settings, nodes)
-        return Rule(where, conditions, settings)
+        return Rule(self.line(node), conditions, settings)
 
     def match(self, section: Section, node: yaml.Node, field: str) -> dict[str, Condition]:
         keys = {key.name: key for key in section.match}
@@ -145,7 +144,7 @@ class _Checker:
         conditions: dict[str, Condition] = {}
         if _empty(node):
             return conditions
-        for name, (_, value) in self.mapping(node, field, known):
+        for name, value in self.mapping(node, field, known):
             if name == "labels":
                 conditions[name] = self.labels(value, f"{field}.labels")
                 continue
@@ -158,7 +157,7 @@ class _Checker:
     def labels(self, node: yaml.Node, field: str) -> LabelGlobs:
         globs: dict[str, Glob] = {}
         key = Key("labels", GlobKind(), "")
-        for name, (_, value) in self.mapping(node, field, None):
+        for name, value in self.mapping(node, field, None):
             parsed = self.scalar(key, value, f"{field}.{_shown(name)}")
             if parsed is not None:
                 globs[name] = parsed[0]

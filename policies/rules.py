@@ -176,8 +176,8 @@ class Policy:
         """Bounds over all sessions on a machine with `memory_total_bytes`."""
         picked = _Picked(self._host, {})
         memory_max = picked.memory("memory_max", memory_total_bytes)
-        reserve = picked.memory("memory_reserve", memory_total_bytes) or 0
-        return HostRule(memory_max, reserve, picked.places())
+        reserve = picked.memory("memory_reserve", memory_total_bytes)
+        return HostRule(memory_max, _at_most(reserve, memory_max) or 0, picked.places())
 
     def session(self, facts: SessionFacts) -> SessionRule:
         """Settings of a session; linear in the number of rules."""
