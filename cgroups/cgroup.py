@@ -19,8 +19,8 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from agentcg.cgroups import knobs, refusal, teardown, usage
 from agentcg.cgroups.directory import OPEN_DIRECTORY, OPEN_WRITE, Directory, check_name
+from agentcg.cgroups.formatting import format_bytes, format_io_max
 from agentcg.cgroups.knobs import Knob
-from agentcg.cgroups.parse import format_bytes, format_io_max
 from agentcg.cgroups.pidfd import pid_of, still_runs
 from agentcg.cgroups.values import CgroupEvents, IoMax, Limits, Psi, Usage
 from agentcg.errors import CgroupError, CgroupGone, ControllerMissing, InvalidInput
@@ -78,11 +78,13 @@ class Cgroup(Directory):
             os.mkdir(name, 0o755, dir_fd=self._fd)
         except OSError as error:
             raise refusal.translate(path, self._fd, "", None, error) from error
-        child = self.child(name)
+        child = None
         try:
+            child = self.child(name)
             child.claim()
-        except BaseException:
-            child.close()
+        except BaseException:  # whatever it was, leave no cgroup behind that nobody owns
+            if child is not None:
+                child.close()
             os.rmdir(name, dir_fd=self._fd)
             raise
         return child

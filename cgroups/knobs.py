@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from agentcg.cgroups import parse
+from agentcg.cgroups import formatting, parse
 from agentcg.cgroups.values import (
     CgroupEvents,
     CpuMax,
@@ -45,22 +45,22 @@ def _word(text: str) -> str:
 
 MEMORY_CURRENT: Final = Knob("memory.current", parse.parse_uint)
 MEMORY_PEAK: Final = Knob("memory.peak", parse.parse_uint, since="5.19")
-MEMORY_MIN: Final = Knob[Limit]("memory.min", parse.parse_limit, parse.format_bytes)
-MEMORY_LOW: Final = Knob[Limit]("memory.low", parse.parse_limit, parse.format_bytes)
-MEMORY_HIGH: Final = Knob[Limit]("memory.high", parse.parse_limit, parse.format_bytes)
-MEMORY_MAX: Final = Knob[Limit]("memory.max", parse.parse_limit, parse.format_bytes)
+MEMORY_MIN: Final = Knob[Limit]("memory.min", parse.parse_limit, formatting.format_bytes)
+MEMORY_LOW: Final = Knob[Limit]("memory.low", parse.parse_limit, formatting.format_bytes)
+MEMORY_HIGH: Final = Knob[Limit]("memory.high", parse.parse_limit, formatting.format_bytes)
+MEMORY_MAX: Final = Knob[Limit]("memory.max", parse.parse_limit, formatting.format_bytes)
 MEMORY_SWAP_CURRENT: Final = Knob("memory.swap.current", parse.parse_uint)
 MEMORY_SWAP_PEAK: Final = Knob("memory.swap.peak", parse.parse_uint, since="6.5")
-MEMORY_SWAP_MAX: Final = Knob[Limit]("memory.swap.max", parse.parse_limit, parse.format_bytes)
-MEMORY_OOM_GROUP: Final = Knob("memory.oom.group", parse.parse_flag, parse.format_flag)
+MEMORY_SWAP_MAX: Final = Knob[Limit]("memory.swap.max", parse.parse_limit, formatting.format_bytes)
+MEMORY_OOM_GROUP: Final = Knob("memory.oom.group", parse.parse_flag, formatting.format_flag)
 MEMORY_EVENTS: Final = Knob[MemoryEvents]("memory.events", parse.parse_memory_events)
 MEMORY_EVENTS_LOCAL: Final = Knob[MemoryEvents]("memory.events.local", parse.parse_memory_events)
 MEMORY_STAT: Final = Knob("memory.stat", parse.parse_flat)
 MEMORY_PRESSURE: Final = Knob[Psi]("memory.pressure", parse.parse_psi)
 
-CPU_WEIGHT: Final = Knob("cpu.weight", parse.parse_uint, parse.format_weight)
-CPU_WEIGHT_NICE: Final = Knob("cpu.weight.nice", parse.parse_int, parse.format_nice)
-CPU_MAX: Final = Knob[CpuMax]("cpu.max", parse.parse_cpu_max, parse.format_cpu_max)
+CPU_WEIGHT: Final = Knob("cpu.weight", parse.parse_uint, formatting.format_weight)
+CPU_WEIGHT_NICE: Final = Knob("cpu.weight.nice", parse.parse_int, formatting.format_nice)
+CPU_MAX: Final = Knob[CpuMax]("cpu.max", parse.parse_cpu_max, formatting.format_cpu_max)
 CPU_STAT: Final = Knob[CpuStat]("cpu.stat", parse.parse_cpu_stat)
 CPU_PRESSURE: Final = Knob[Psi]("cpu.pressure", parse.parse_psi)
 
@@ -71,7 +71,7 @@ IO_PRESSURE: Final = Knob[Psi]("io.pressure", parse.parse_psi)
 
 PIDS_CURRENT: Final = Knob("pids.current", parse.parse_uint)
 PIDS_PEAK: Final = Knob("pids.peak", parse.parse_uint, since="6.6")
-PIDS_MAX: Final = Knob[Limit]("pids.max", parse.parse_limit, parse.format_pids)
+PIDS_MAX: Final = Knob[Limit]("pids.max", parse.parse_limit, formatting.format_pids)
 PIDS_EVENTS: Final = Knob("pids.events", parse.parse_flat)
 
 CGROUP_PROCS: Final = Knob("cgroup.procs", parse.parse_pids)
@@ -79,14 +79,18 @@ CGROUP_THREADS: Final = Knob("cgroup.threads", parse.parse_pids)
 CGROUP_CONTROLLERS: Final = Knob("cgroup.controllers", parse.parse_words)
 CGROUP_SUBTREE_CONTROL: Final = Knob("cgroup.subtree_control", parse.parse_words)
 CGROUP_EVENTS: Final = Knob[CgroupEvents]("cgroup.events", parse.parse_cgroup_events)
-CGROUP_FREEZE: Final = Knob("cgroup.freeze", parse.parse_flag, parse.format_flag)
+CGROUP_FREEZE: Final = Knob("cgroup.freeze", parse.parse_flag, formatting.format_flag)
 CGROUP_STAT: Final = Knob("cgroup.stat", parse.parse_flat)
 CGROUP_TYPE: Final = Knob("cgroup.type", _word)
-CGROUP_MAX_DEPTH: Final = Knob[Limit]("cgroup.max.depth", parse.parse_limit, parse.format_count)
-CGROUP_MAX_DESCENDANTS: Final = Knob[Limit](
-    "cgroup.max.descendants", parse.parse_limit, parse.format_count
+CGROUP_MAX_DEPTH: Final = Knob[Limit](
+    "cgroup.max.depth", parse.parse_limit, formatting.format_count
 )
-CGROUP_PRESSURE: Final = Knob("cgroup.pressure", parse.parse_flag, parse.format_flag, since="6.1")
+CGROUP_MAX_DESCENDANTS: Final = Knob[Limit](
+    "cgroup.max.descendants", parse.parse_limit, formatting.format_count
+)
+CGROUP_PRESSURE: Final = Knob(
+    "cgroup.pressure", parse.parse_flag, formatting.format_flag, since="6.1"
+)
 
 # Written only, and not as a value of their own: Cgroup.kill() and Cgroup.reclaim().
 CGROUP_KILL: Final = "cgroup.kill"  # Linux 5.14
@@ -110,7 +114,7 @@ LIMIT_KNOBS: Final[dict[str, Knob[Any]]] = {
     "cpu_weight": CPU_WEIGHT,
     "cpu_max": CPU_MAX,
     "io_weight": Knob[Any]("io.weight", lambda text: parse.parse_io_weight(text).default,
-                           parse.format_io_weight),
+                           formatting.format_io_weight),
     "pids_max": PIDS_MAX,
 }  # fmt: skip
 """Field of `Limits` -> its file, in the order in which they are written."""

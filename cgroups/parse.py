@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cgroup files to values and back: pure functions.
+"""Cgroup files to values: pure functions.
 
 Keys that are not known are ignored, since newer kernels add them; a value that is not what
 the kernel documents raises `ValueError`, since guessing would turn into wrong limits.
-Formatters raise `InvalidInput`, before anything is written.
 """
 
 from __future__ import annotations
@@ -19,19 +18,11 @@ from agentcg.cgroups.values import (
     IoStat,
     IoWeight,
     Limit,
-    Max,
     MemoryEvents,
     MemoryStat,
     Psi,
     PsiLine,
 )
-from agentcg.errors import InvalidInput
-
-BYTES_MAX = (1 << 63) - 1
-"""Largest size that is written; the kernel's page counters saturate here."""
-
-PIDS_MAX = 1 << 22
-"""The kernel's PID_MAX_LIMIT; a larger `pids.max` is refused by the kernel."""
 
 _PERCENT = re.compile(r"[0-9]{1,3}\.[0-9]{2}")
 _EVENT_KEYS = ("low", "high", "max", "oom", "oom_kill")
@@ -164,13 +155,14 @@ def _device_lines(text: str) -> dict[str, dict[str, str]]:
         if pairs and not names:
             raise ValueError(f"{line[:40]!r} names no device")
         for name in names:
-            _check_device(name)
+            check_device(name)
         if pairs:
             devices[names[-1]] = pairs
     return devices
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Raises ValueError unless `name` is a device number such as "8:0"."""
     major, colon, minor = name.partition(":")
     if not colon:
         raise ValueError(f"{name[:40]!r} is not a device number")
@@ -218,7 +210,7 @@ def parse_io_weight(text: str) -> IoWeight:
         if name == "default":
             default = parse_uint(weight)
         else:
-            _check_device(name)
+            check_device(name)
             devices[name] = parse_uint(weight)
     return IoWeight(_need(default, "default"), devices)
 
@@ -263,67 +255,3 @@ def _percent(text: str) -> float:
     if _PERCENT.fullmatch(text) is None:
         raise ValueError(f"{text[:40]!r} is not a percentage")
     return float(text)
-
-
-# --- Formatting ---------------------------------------------------------------------------
-
-
-def _bounded(field: str, value: object, low: int, high: int) -> str:
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidInput(field, value, f"a whole number from {low} to {high}")
-    return str(value)
-
-
-def format_bytes(value: Limit, field: str = "size") -> str:
-    """Bytes or "max"."""
-    return "max" if isinstance(value, Max) else _bounded(field, value, 0, BYTES_MAX)
-
-
-def format_pids(value: Limit, field: str = "pids.max") -> str:
-    """A number of tasks or "max"."""
-    return "max" if isinstance(value, Max) else _bounded(field, value, 0, PIDS_MAX)
-
-
-def format_count(value: Limit, field: str = "count") -> str:
-    """`cgroup.max.depth`, `cgroup.max.descendants`: a count or "max"."""
-    return "max" if isinstance(value, Max) else _bounded(field, value, 0, (1 << 31) - 1)
-
-
-def format_flag(value: bool, field: str = "flag") -> str:
-    """ "1" or "0"."""
-    if not isinstance(value, bool):
-        raise InvalidInput(field, value, "true or false")
-    return "1" if value else "0"
-
-
-def format_weight(value: int, field: str = "weight") -> str:
-    """A share against siblings, 1 to 10000 (100 by default)."""
-    return _bounded(field, value, 1, 10_000)
-
-
-def format_nice(value: int, field: str = "cpu.weight.nice") -> str:
-    """A weight as a nice value, -20 to 19."""
-    return _bounded(field, value, -20, 19)
-
-
-def format_cpu_max(value: CpuMax, field: str = "cpu.max") -> str:
-    """ "quota period": quota at least 1 ms, period 1 ms to 1 s (kernel/sched/core.c)."""
-    period = _bounded(f"{field} period", value.period_us, 1000, 1_000_000)
-    if isinstance(value.quota_us, Max):
-        return f"max {period}"
-    return f"{_bounded(f'{field} quota', value.quota_us, 1000, BYTES_MAX // 1000)} {period}"
-
-
-def format_io_weight(value: int, field: str = "io.weight") -> str:
-    """The default weight over all devices."""
-    return f"default {_bounded(field, value, 1, 10_000)}"
-
-
-def format_io_max(device: str, value: IoMax) -> str:
-    """One device's line for `io.max`."""
-    try:
-        _check_device(device)
-    except ValueError as error:
-        raise InvalidInput("io.max", device, "a device number such as 8:0") from error
-    fields = {k: getattr(value, k) for k in ("rbps", "wbps", "riops", "wiops")}
-    return " ".join([device, *(f"{k}={format_bytes(v, k)}" for k, v in fields.items())])
