@@ -65,24 +65,31 @@ def _during(plan: Plan, board: Board) -> str:
 
 def memory_figures(before: Usage | None, after: Usage | None) -> MemoryFigures:
     """What happened between two readings of a cgroup; None before: since its creation."""
-    events = after.memory_events if after else None
-    earlier = before.memory_events if before else None
+    first, last = _reading(before), _reading(after)
     return MemoryFigures(
-        high_events=_since(earlier and earlier.high, events and events.high),
-        max_events=_since(earlier and earlier.max, events and events.max),
-        oom_events=_since(earlier and earlier.oom, events and events.oom),
-        oom_kills=_since(earlier and earlier.oom_kill, events and events.oom_kill),
-        stalled_us=_since(_stalled_us(before), _stalled_us(after)),
-        peak_bytes=_higher(before and before.memory_peak, after and after.memory_peak),
-        swap_peak_bytes=_higher(
-            before and before.memory_swap_peak, after and after.memory_swap_peak
-        ),
+        high_events=_since(first.high_events, last.high_events),
+        max_events=_since(first.max_events, last.max_events),
+        oom_events=_since(first.oom_events, last.oom_events),
+        oom_kills=_since(first.oom_kills, last.oom_kills),
+        stalled_us=_since(first.stalled_us, last.stalled_us),
+        peak_bytes=_higher(first.peak_bytes, last.peak_bytes),
+        swap_peak_bytes=_higher(first.swap_peak_bytes, last.swap_peak_bytes),
     )
 
 
-def _stalled_us(usage: Usage | None) -> int | None:
+def _reading(usage: Usage | None) -> MemoryFigures:
+    """The counters as they stand."""
+    events = usage.memory_events if usage else None
     pressure = usage.memory_pressure if usage else None
-    return pressure.full.total_us if pressure and pressure.full else None
+    return MemoryFigures(
+        high_events=events.high if events else None,
+        max_events=events.max if events else None,
+        oom_events=events.oom if events else None,
+        oom_kills=events.oom_kill if events else None,
+        stalled_us=pressure.full.total_us if pressure and pressure.full else None,
+        peak_bytes=usage.memory_peak if usage else None,
+        swap_peak_bytes=usage.memory_swap_peak if usage else None,
+    )
 
 
 def _since(before: int | None, after: int | None) -> int | None:
