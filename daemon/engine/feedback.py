@@ -73,7 +73,7 @@ def _oom(account: Account, grant: Grant, ending: Ending) -> Feedback:
     return Feedback(
         code="oom-call",
         text=f"The kernel killed the call for memory{peak} after {after}{of}; the call was "
-        f"killed, it did not fail by itself. {_way_on(account, ending)}",
+        f"killed, it did not fail by itself. {_way_on(account, grant, ending)}",
     )
 
 
@@ -83,7 +83,7 @@ def _over_grant(account: Account, grant: Grant, ending: Ending) -> Feedback:
     return Feedback(
         code="over-grant",
         text=f"The call met its grant of {format_size(grant.memory_high_bytes)}{lost}. "
-        f"{_way_on(account, ending)}",
+        f"{_way_on(account, grant, ending)}",
     )
 
 
@@ -124,14 +124,15 @@ def _over(account: Account, grant: Grant) -> bool:
     return account.throttled_us is None or account.throttled_us >= SLOWED_MIN_US
 
 
-def _way_on(account: Account, ending: Ending) -> str:
+def _way_on(account: Account, grant: Grant, ending: Ending) -> str:
     """What to do about too little memory, with the numbers to do it with."""
     if account.memory_peak_bytes is None:
         return "Run a smaller part, or declare a larger need."
     need = propose(account.memory_peak_bytes)
-    if ending.limit_bytes is not None and need > ending.limit_bytes:
-        most = format_size(ending.limit_bytes)
-        return f"Run a smaller part: no call of this session can have more than {most}."
+    bounds = (ending.limit_bytes, grant.memory_max_bytes)  # a declaration lifts neither
+    most = min((bound for bound in bounds if bound is not None), default=need)
+    if need > most:
+        return f"Run a smaller part: such a call cannot have more than {format_size(most)}."
     free = _known("; {} free now", ending.room_bytes)
     return f"Run a smaller part, or declare {format_size(need)}{free}."
 

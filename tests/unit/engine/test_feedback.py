@@ -54,17 +54,18 @@ def test_killed_for_memory() -> None:
 
 
 def test_killed_at_its_own_limit() -> None:
-    """Where the call's own memory_max was the limit, that is what is named."""
+    """A memory_max of the policy is named as the limit; declaring more would not lift it."""
     account = Account(wall_s=2.0, memory_peak_bytes=GIB, oom_kills=1)
     ((_, text),) = told(account, Ending("oom", limit_bytes=8 * GIB), granted(GIB, GIB))
     assert "(its own limit: 1.0G)" in text
+    assert text.endswith("Run a smaller part: such a call cannot have more than 1.0G.")
 
 
 def test_more_than_can_be_had_is_not_proposed() -> None:
     """Declaring more does not help beyond the session's limit; a smaller part does."""
     account = Account(wall_s=2.0, memory_peak_bytes=GIB, oom_kills=1)
     ((_, text),) = told(account, Ending("oom", limit_bytes=GIB))
-    assert text.endswith("Run a smaller part: no call of this session can have more than 1.0G.")
+    assert text.endswith("Run a smaller part: such a call cannot have more than 1.0G.")
     assert "declare" not in text
 
 
