@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cgroup_support import cgroup_of, exit_status, own_cgroup, process, until
 
 from agentcg.cgroups import Cgroup, find_mount, fork_into, spawn_into
 from agentcg.errors import CgroupError, CgroupGone, InvalidInput, SpawnError
+from cgroup_support import cgroup_of, exit_status, own_cgroup, process, until
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -104,6 +104,20 @@ def test_by_pidfd_a_reused_number_is_not_taken(top: Cgroup) -> None:
         os.close(pidfd)
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
+
+
+def test_by_pidfd_a_number_reused_in_between_is_told(
+    top: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the process ends between look-up and write, success is not claimed."""
+    with process() as child, process() as other:
+        pidfd = os.pidfd_open(child.pid)
+        child.kill()
+        child.wait()
+        monkeypatch.setattr("agentcg.cgroups.cgroup.pid_of", lambda _: other.pid)
+        with pytest.raises(CgroupError, match="the wrong one was moved"):
+            top.place_pidfd(pidfd)
+        os.close(pidfd)
 
 
 def test_something_else_than_a_pidfd(top: Cgroup) -> None:

@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from cgroup_support import exit_status, own_cgroup, process, until
 
 from agentcg.cgroups import MARK, Cgroup, require_controllers, teardown
 from agentcg.errors import CgroupError, CgroupGone, ControllerMissing
+from cgroup_support import exit_status, own_cgroup, process, until
 
 FORKS_WITHOUT_END = """
 import os, time

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcg.cgroups import MAX, Cgroup, CpuMax, CpuStat, IoStat, Limits, MemoryEvents, knobs
+from agentcg.cgroups import MAX, Cgroup, CpuMax, CpuStat, IoStat, Limits, MemoryEvents, Peak, knobs
 from agentcg.errors import CgroupError, CgroupGone, ControllerMissing, InvalidInput
 
 CPU_STAT = "usage_usec 30\nuser_usec 10\nsystem_usec 20\n"
@@ -205,3 +205,22 @@ def test_a_closed_handle_reaches_nothing(tmp_path: Path) -> None:
     leaf.close()
     with pytest.raises(CgroupError, match="EBADF"):
         leaf.read("cpu.stat")
+
+
+def test_a_peak_that_cannot_be_reset_is_none(tmp_path: Path) -> None:
+    """Before Linux 6.12 the file has no write bit; in other cgroups there is no file at all."""
+    with Cgroup.open(tree(tmp_path, LEAF)) as leaf:
+        (tmp_path / "memory.peak").chmod(0o444)
+        assert Peak.open(leaf) is None
+        assert Peak.open(leaf, knobs.MEMORY_SWAP_PEAK) is None
+
+
+def test_reclaim_asks_for_bytes_and_swappiness(tmp_path: Path) -> None:
+    """The kernel's own syntax, and bounds that are checked before it is asked."""
+    with Cgroup.open(tree(tmp_path, {**LEAF, "memory.reclaim": ""})) as leaf:
+        leaf.claim()
+        assert leaf.reclaim(1 << 20, swappiness=60)
+        assert (tmp_path / "memory.reclaim").read_text() == "1048576 swappiness=60"
+        for size, swappiness in ((-1, None), (1, -1), (1, 201)):
+            with pytest.raises(InvalidInput):
+                leaf.reclaim(size, swappiness=swappiness)
