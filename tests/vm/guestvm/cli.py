@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 from types import FrameType
 
 from guestvm import progress
+from guestvm.bench import bench
 from guestvm.channel import Outcome, Request
 from guestvm.errors import STATUS_GUEST_FAILED, STATUS_TIMEOUT, STATUS_USAGE, GuestError, UsageError
 from guestvm.guest import ALIGN_S, DETERMINISTIC_ENV, WORK, Guest, Options, machine
@@ -156,7 +158,23 @@ def _list(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _kernels(_arguments: argparse.Namespace) -> int:
+    for kernel in load_kernels():
+        print(kernel.name)
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    figures = [
+        bench(kernel, _options(arguments), cold_build=arguments.cold_build)
+        for kernel in choose_kernels(load_kernels(), arguments.kernel)
+    ]
+    print(json.dumps(figures, indent=2))
+    return 0
+
+
 COMMANDS = {
+    "bench": _bench,
     "build": _build,
     "run": _run,
     "up": _up,
@@ -164,4 +182,5 @@ COMMANDS = {
     "shell": _shell,
     "down": _down,
     "list": _list,
+    "kernels": _kernels,
 }

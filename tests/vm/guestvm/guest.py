@@ -75,12 +75,14 @@ def machine(kernel: Kernel, options: Options) -> Machine:
     """The machine for a kernel; builds the root and the initrd if they are missing."""
     host.install_packages()
     root = rootfs()
+    image = root / "root.img"
     return Machine(
         kernel=kernel.name,
         cpu_model=kernel.cpu,
         vmlinux=root / kernel.name / "vmlinux",
         initrd=initrd(root / kernel.name),
-        root=root / "root.img",
+        root=image,
+        root_bytes=image.stat().st_size,
         memory_bytes=options.memory_bytes,
         cpus=options.cpus,
         deterministic=options.deterministic,

@@ -109,6 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument("name", nargs="?")
     which.add_argument("--all", action="store_true")
     commands.add_parser("list", help="the guests that are up")
+    commands.add_parser("kernels", help="the names that --kernel takes, the default first")
+    bench = commands.add_parser("bench", help="how long the guest takes, as JSON")
+    _machine(bench)
+    bench.add_argument(
+        "--cold-build", action="store_true", help="build anew in an empty cache as well"
+    )
     return parser
 
 

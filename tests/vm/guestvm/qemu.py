@@ -36,6 +36,7 @@ class Machine:
     vmlinux: Path
     initrd: Path
     root: Path
+    root_bytes: int
     memory_bytes: int
     cpus: int
     deterministic: bool = False
@@ -74,9 +75,8 @@ def _memory_root(machine: Machine) -> list[str]:
     A disk answers when the host gets round to it, and while a deterministic guest waits its
     time rushes from timer to timer. Memory answers at once.
     """
-    size = machine.root.stat().st_size
-    most = machine.memory_bytes + 2 * size
-    file = f"mem-path={machine.root},share=off,size={size}"
+    most = machine.memory_bytes + 2 * machine.root_bytes
+    file = f"mem-path={machine.root},share=off,size={machine.root_bytes}"
     return [
         *("-machine", f"{_MACHINE},nvdimm=on"),
         *("-m", f"{machine.memory_bytes >> 20}M,slots=1,maxmem={most >> 20}M"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import termios
@@ -19,7 +20,7 @@ def interactive(guest: Guest, argv: list[str], cwd: str) -> int:
     """Run `argv` with a terminal until it ends; its status."""
     if not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal; for scripts there is exec -i")
-    size = os.get_terminal_size()
+    size = shutil.get_terminal_size()
     request = Request(
         argv,
         cwd=cwd,
@@ -31,7 +32,7 @@ def interactive(guest: Guest, argv: list[str], cwd: str) -> int:
     with guest.channel() as channel:
 
         def resized(_number: int, _frame: FrameType | None) -> None:
-            now = os.get_terminal_size()
+            now = shutil.get_terminal_size()
             channel.resize(now.lines, now.columns)
 
         signal.signal(signal.SIGWINCH, resized)
