@@ -12,11 +12,11 @@ from agentcg.units import format_duration, format_size
 
 
 def table(report: Report) -> Table:
-    """Control by session: survived, wall time, against alone, P95, calls, kills."""
+    """Control by session: survived, wall time, against alone, P95, calls done, OOM kills."""
     shown = Table(title=_title(report), title_justify="left", box=None, pad_edge=False)
-    shown.add_column("control")
-    shown.add_column("session")
-    for name in ("survived", "wall", "x alone", "P95 alloc", "calls", "killed", "OOM"):
+    shown.add_column("control", no_wrap=True, min_width=len("agentcg"))
+    shown.add_column("session", no_wrap=True)
+    for name in ("survived", "wall", "x alone", "P95 alloc", "calls", "OOM kills"):
         shown.add_column(name, justify="right", no_wrap=True)
     before = ""
     for row in report.summary:
@@ -46,7 +46,6 @@ def _cells(row: Summary) -> list[str]:
         "-" if row.x_alone is None else f"{row.x_alone:.2f}",
         _microseconds(row.p95_us),
         f"{row.calls_completed}/{row.calls_planned}",
-        str(row.calls_killed),
         str(row.oom_kills),
     ]
 
@@ -58,12 +57,13 @@ def _microseconds(time_us: float | None) -> str:
 
 
 def _short(trace: str) -> str:
-    """The task alone, if it can be told from the name."""
+    """The task without the names of its data set, organisation and run."""
     parts = trace.split("__")
-    return "__".join(parts[1:-1]) if len(parts) > 2 else trace
+    return parts[-2] if len(parts) > 2 else trace
 
 
 def _title(report: Report) -> str:
     limit, speed = report.settings["limit_bytes"], report.settings["speed"]
     size = format_size(limit) if isinstance(limit, int) else "-"
-    return f"limit {size}, speed {speed}, {report.settings['runs']} run(s), {report.machine.kernel}"
+    runs = report.settings["runs"]
+    return f"limit {size}, speed {speed}, runs {runs}, kernel {report.machine.kernel}"
