@@ -9,6 +9,7 @@ import socket
 import stat
 from pathlib import Path
 
+from agentcg.daemon.api import bounds
 from agentcg.errors import StartupError
 
 _FIRST_FD = 3  # sd_listen_fds(3)
@@ -48,6 +49,8 @@ def bind(path: Path) -> socket.socket:
             f"cannot listen on {path}: {error.strerror or error}",
             remedy="its directory must exist and be writable; a path has at most 107 bytes",
         ) from error
+    # At once: a socket that is bound and does not listen looks like one that a dead daemon left.
+    listening.listen(bounds.BACKLOG)
     listening.setblocking(False)
     return listening
 

@@ -125,15 +125,22 @@ class Calls:
         return call
 
     async def _place_or_undo(self, call: LiveCall, held: list[int], pid: int | None) -> None:
+        """If the caller went away meanwhile, the call stays: its process may be in it by now."""
         try:
             await self._place(call, held, pid)
-        except BaseException:
-            self._core.watcher.forget(call)
-            self._core.tracking.untrack(call.cgroup.id)
-            self._core.registry.stop_running(call)
-            self._core.registry.drop_call(call)
-            self._remove(call.cgroup, call.session)
+        except AgentcgError:
+            if not call.session.closed:
+                self._undo(call)
             raise
+        if call.session.closed:
+            raise Conflict(f"session {call.session.name!r} was closed meanwhile")
+
+    def _undo(self, call: LiveCall) -> None:
+        self._core.watcher.forget(call)
+        self._core.tracking.untrack(call.cgroup.id)
+        self._core.registry.stop_running(call)
+        self._core.registry.drop_call(call)
+        self._remove(call.cgroup, call.session)
 
     async def _place(self, call: LiveCall, pidfds: list[int], pid: int | None) -> None:
         for pidfd in pidfds:  # none or one

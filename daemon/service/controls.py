@@ -15,13 +15,15 @@ _KNOBS = (
 )
 
 
-def controls(core: Core, pressure_missing: str | None) -> list[Control]:
-    """Each control and whether this kernel enforces it for sessions."""
+def controls(core: Core, pressure_missing: str | None, left_alone: list[str]) -> list[Control]:
+    """Each control and whether this kernel enforces it for sessions. `left_alone`: cgroups that
+    carry our mark and could not be adopted, and why."""
     return [
         *(_knob(core, knob, controller) for knob, controller in _KNOBS),
         _kill(core),
         _accounting(core),
         _pressure(pressure_missing),
+        _adoption(left_alone),
     ]
 
 
@@ -63,4 +65,13 @@ def _pressure(missing: str | None) -> Control:
         state="absent" if missing else "enforced",
         backend="psi trigger",
         detail=missing or "",
+    )
+
+
+def _adoption(left_alone: list[str]) -> Control:
+    return Control(
+        name="adoption",
+        state="degraded" if left_alone else "enforced",
+        backend="extended attributes",
+        detail="; ".join(left_alone),
     )

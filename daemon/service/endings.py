@@ -28,6 +28,8 @@ from agentcg.errors import CgroupError, CgroupGone, Conflict
 
 log = logging.getLogger(__name__)
 
+_DYING_S = 0.02  # processes that are dying are gone after a few ms
+
 
 class Endings:
     """Ends calls and removes what they leave."""
@@ -217,20 +219,21 @@ class Endings:
 
     def _remove_leaf(self, call: LiveCall) -> None:
         """Remove an empty leaf; one whose processes are still dying is tried again."""
-        if call.session.closed:  # the leaf went with it
-            self._leftovers.pop(call.id, None)
-            call.cgroup.close()
-            return
         try:
-            call.session.cgroup.remove(call.cgroup.path.name, timeout_s=0)
+            if not call.session.closed:  # else it went with its session
+                call.session.cgroup.remove(call.cgroup.path.name, timeout_s=0)
         except CgroupGone:
             pass
         except CgroupError as error:
-            if error.errno != errno.EBUSY:
-                log.error("a leaf is left behind: %s", error)
-            elif call.id not in self._leftovers:
-                self._leftovers[call.id] = call
-                asyncio.get_running_loop().call_later(0.02, self._remove_leaf, call)
-            return
+            if error.errno == errno.EBUSY:
+                self._try_again(call)
+                return
+            log.error("a leaf is left behind: %s", error)
         self._leftovers.pop(call.id, None)
         call.cgroup.close()
+
+    def _try_again(self, call: LiveCall) -> None:
+        """Soon for the first time, then at every tick."""
+        if call.id not in self._leftovers:
+            self._leftovers[call.id] = call
+            asyncio.get_running_loop().call_later(_DYING_S, self._remove_leaf, call)

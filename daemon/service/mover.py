@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from agentcg.cgroups import Cgroup
@@ -22,9 +23,12 @@ class Mover:
 
     async def place(self, cgroup: Cgroup, pidfd: int, pid: int) -> None:
         """Move the process of `pidfd` into `cgroup`; raises `InvalidInput` or `Conflict`."""
+        # The thread gets descriptors of its own: who waits here may be cancelled, and close
+        # theirs, while it still writes.
+        own = Cgroup(os.dup(cgroup.fileno()), cgroup.path)
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, cgroup.place_pidfd, pidfd)
+            await loop.run_in_executor(self._thread, _place, own, os.dup(pidfd))
         except CgroupGone as error:
             raise Conflict(f"{cgroup.path.name} was removed meanwhile") from error
         except CgroupError as error:
@@ -33,3 +37,11 @@ class Mover:
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False)
+
+
+def _place(cgroup: Cgroup, pidfd: int) -> None:
+    try:
+        with cgroup:
+            cgroup.place_pidfd(pidfd)
+    finally:
+        os.close(pidfd)

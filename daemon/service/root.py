@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentcg.cgroups import Cgroup, find_mount
 from agentcg.daemon.service.records import ROOT_MARK, RootRecord, decode, encode
-from agentcg.errors import CgroupError, ControllerMissing, StartupError
+from agentcg.errors import AgentcgError, CgroupError, ControllerMissing, StartupError
 
 AUTO = "auto"
 HOLDER = Path("agentcg.slice/agentcg-sessions.service")
@@ -67,10 +67,12 @@ class Root:
             raise _unusable(error) from error
         lock = _lock(path)
         try:
+            _claim(cgroup)
             _enable(cgroup, require)
             return cls(cgroup, frozenset(cgroup.subtree_control()), lock)
-        except CgroupError as error:
+        except AgentcgError as error:
             os.close(lock)
+            cgroup.close()
             raise _unusable(error) from error
 
     def _read_record(self) -> RootRecord:
@@ -92,7 +94,9 @@ class Root:
         os.close(self._lock)
 
 
-def _unusable(error: CgroupError) -> StartupError:
+def _unusable(error: AgentcgError) -> AgentcgError:
+    if not isinstance(error, CgroupError):
+        return error
     return StartupError(f"the root cannot be used: {error.message}", remedy=error.remedy)
 
 
@@ -120,6 +124,18 @@ def _check_delegated(parent: Cgroup) -> None:
         f"{parent.path} belongs to systemd and is not delegated",
         remedy="use a unit with Delegate=yes (agentcg-sessions.service is one)",
     )
+
+
+def _claim(cgroup: Cgroup) -> None:
+    """A cgroup that the operator names is ours if we made it, or if there is nothing in it."""
+    if cgroup.owned:
+        return
+    if cgroup.events().populated or cgroup.children():
+        raise StartupError(
+            f"{cgroup.path} was not made by agentcg and is not empty",
+            remedy="name one that does not exist yet; the daemon creates it",
+        )
+    cgroup.claim()
 
 
 def _has_mark(directory: Path, name: str) -> bool:

@@ -18,6 +18,7 @@ from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.intents import Intents
+from agentcg.daemon.service.sessions import Sessions
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import AgentcgError, CgroupGone
 
@@ -32,7 +33,10 @@ SESSIONS_PER_TICK = 64
 class Sampling:
     """Looks at some calls and sessions at each tick, in turn."""
 
-    def __init__(self, core: Core, endings: Endings, grants: Grants, intents: Intents) -> None:
+    def __init__(
+        self, core: Core, endings: Endings, grants: Grants, intents: Intents, sessions: Sessions
+    ) -> None:
+        self._lost_session = sessions.lost
         self._core = core
         self._endings = endings
         self._grants = grants
@@ -60,7 +64,7 @@ class Sampling:
         try:
             look(subject)
         except CgroupGone:
-            pass  # the watcher tells
+            pass  # the watcher, or the session's turn, tells
         except AgentcgError as error:
             log.error("%s", error)
 
@@ -79,7 +83,11 @@ class Sampling:
 
     def _look_at_session(self, session: LiveSession) -> None:
         now = self._core.clock()
-        used = measure.held_now(session.runtime) or 0
+        try:
+            used = measure.held_now(session.runtime) or 0
+        except CgroupGone:
+            self._lost_session(session)
+            return
         self._core.registry.commit_runtime(session, used)
         self._intents.expire(session, now)
         if session.phase_until is not None and session.phase_until <= now:

@@ -54,7 +54,9 @@ class Service:
         self.intents = Intents(self.core)
         self.sessions = Sessions(self.core, self._endings, self._mover, self._grants)
         self.calls = Calls(self.core, self.intents, self._endings, self._mover, self._grants)
-        self._sampling = Sampling(self.core, self._endings, self._grants, self.intents)
+        self._sampling = Sampling(
+            self.core, self._endings, self._grants, self.intents, self.sessions
+        )
         self._pressure = PressureWatch(self.core)
         self._reconciler = Reconciler(self.core, self._endings)
         self.started_at = self.core.clock()
@@ -176,13 +178,12 @@ class Service:
         if self.core.tracking.state == "starting":
             return "starting"
         enforced = all(control.state == "enforced" for control in found)
-        whole = self.core.policy.error is None and not self._reconciler.problems
-        return "ok" if enforced and whole else "degraded"
+        return "ok" if enforced and self.core.policy.error is None else "degraded"
 
     def health(self) -> Health:
         """How the daemon is, and what of it is in force."""
         core = self.core
-        found = controls(core, self._pressure.missing)
+        found = controls(core, self._pressure.missing, self._reconciler.problems)
         return Health(
             state=self._state(found),
             version=agentcg.__version__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import pwd
 from functools import lru_cache
 
@@ -26,6 +27,8 @@ from agentcg.daemon.service.records import (
 from agentcg.daemon.service.state import LiveSession
 from agentcg.errors import AgentcgError, CgroupError, CgroupGone, Conflict, LimitExceeded
 from agentcg.policies import SessionFacts, SessionRule
+
+log = logging.getLogger(__name__)
 
 RUNTIME = "runtime"
 _PAUSE_S = 0.01
@@ -192,6 +195,12 @@ class Sessions:
         self._remove_cgroups(session)
         self._grants.share_protection()
         core.publish("session.closed", f"{session.calls_total} calls in all", session)
+
+    def lost(self, session: LiveSession) -> None:
+        """Somebody else removed the session's cgroups: nothing of it is left to keep."""
+        log.warning("%s was removed by somebody else", session.cgroup.path)
+        session.closing = True
+        self._finish(session)
 
     def _remove(self, session: LiveSession) -> None:
         self._core.registry.drop_session(session)

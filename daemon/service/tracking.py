@@ -38,7 +38,7 @@ class Tracking:
         loop = asyncio.get_running_loop()
         try:
             self._accounting = await loop.run_in_executor(None, self._open)
-        except BpfError as error:
+        except (BpfError, OSError) as error:
             self.state, self.reason = "cgroup", str(error)
             log.warning("accounting from cgroup files alone: %s", error)
             return False

@@ -226,6 +226,18 @@ def test_leaf_removed_by_somebody_else_ends_the_call(daemon: Daemon) -> None:
     assert daemon.end(call["id"])["state"] == "ended"
 
 
+def test_session_removed_by_somebody_else_is_forgotten(daemon: Daemon) -> None:
+    """A session whose cgroups vanish behind the daemon's back is closed, with its calls."""
+    name = fresh()
+    session = daemon.open(name)
+    call = daemon.begin(name)
+    for path in (call["cgroup"], session["runtime"], session["cgroup"]):
+        Path(path).rmdir()
+    until(lambda: daemon.ask("GET", f"/v1/sessions/{name}").status == 404)
+    assert daemon.get(f"/v1/calls/{call['id']}")["state"] == "ended"
+    assert daemon.open(name)["id"] != session["id"]
+
+
 def test_host_bound_is_kept(daemon: Daemon) -> None:
     """PATCH of the host's bound is answered by it, and None takes it away again."""
     before = daemon.get("/v1/host")["memory_max_bytes"]

@@ -117,6 +117,9 @@ def test_unreadable_state_is_loud_and_left_alone(daemon: Daemon) -> None:
         assert agent.poll() is None
     assert bad.exists()
     assert os.getxattr(bad, "user.agentcg.session") == b'{"id": 7'
+    health = daemon.get("/v1/health")
+    assert health["state"] == "degraded"
+    assert any(str(bad) in control["detail"] for control in health["controls"])
     assert "not readable" in daemon.stop()
 
 
@@ -239,6 +242,15 @@ def test_root_that_is_no_cgroup_is_refused(daemon: Daemon, tmp_path: Path) -> No
     daemon.stop()
     assert "is not below" in refused(daemon, "--root", str(tmp_path / "x"))
     assert "no such cgroup" in refused(daemon, "--root", f"{daemon.root}/none/x")
+
+
+def test_root_that_is_somebody_else_s_is_refused(daemon: Daemon) -> None:
+    """A cgroup that exists, is not ours and is in use is neither claimed nor changed."""
+    daemon.stop()
+    foreign = daemon.root.parent / "foreign"
+    (foreign / "child").mkdir(parents=True)
+    assert "not made by agentcg" in refused(daemon, "--root", str(foreign))
+    assert os.listxattr(foreign) == []
 
 
 def test_usage_errors_exit_with_2(daemon: Daemon) -> None:
