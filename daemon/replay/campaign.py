@@ -172,6 +172,8 @@ class Campaign:
         found: list[str] = []
         for run in self.alone:
             seen = run.sessions[0]
+            if seen.wall_s is None:
+                found.append(f"{seen.trace}: {seen.state} even alone: the limit is too low for it")
             if seen.late_s is not None and seen.late_s > LATE_SHARE * seen.planned_s:
                 found.append(
                     f"{seen.trace}: alone it takes {100 * seen.late_s / seen.planned_s:.0f}% longer"
@@ -191,7 +193,7 @@ def describe(plan: Plan) -> dict[str, object]:
         "planned_s": plan.duration_s,
         "base_bytes": plan.base_chunks * plan.chunk_bytes,
         "calls": len(plan.calls),
-        "allocations": plan.agent_allocations + sum(call.allocations for call in plan.calls),
+        "allocations": plan.allocations,
         "cpu_s": plan.cpu_s,
         "cpu_cut_s": plan.cpu_cut_s,
         "delay_s": plan.delay_s,

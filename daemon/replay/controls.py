@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from typing import Literal
 from agentcg.cgroups import Cgroup, Limits, Usage
 from agentcg.daemon.client import Client
 from agentcg.daemon.messages import OpenSession, Priority
-from agentcg.errors import Conflict
+from agentcg.errors import CgroupGone, Conflict, NotFound
 
 ControlName = Literal["none", "static", "agentcg"]
 CONTROLS: tuple[ControlName, ...] = ("none", "static", "agentcg")
@@ -158,7 +159,8 @@ class Governed(Control):
                 place.runtime.close()
                 place.session.close()
             for name in self._opened:
-                self._client.close_session(name)
+                with suppress(NotFound):
+                    self._client.close_session(name)
         finally:
             self._root.close()
             self._client.set_host_memory_max(self._bound_before)
@@ -184,6 +186,7 @@ class Governed(Control):
 
 
 def _empty(cgroup: Cgroup) -> None:
-    """Nothing lives in `cgroup` any more."""
-    cgroup.kill()
-    cgroup.wait_empty(KILL_TIMEOUT_S)
+    """Nothing lives in `cgroup` any more, if it still is there."""
+    with suppress(CgroupGone):
+        cgroup.kill()
+        cgroup.wait_empty(KILL_TIMEOUT_S)

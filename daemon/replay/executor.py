@@ -161,6 +161,7 @@ class Run:
                 os.environ,
                 stdio=(start_read, 1, 2),
                 pass_fds=(told, board.descriptor),
+                new_session=True,  # Ctrl-C is for us, and we see to them
             )
         except BaseException:
             board.close()

@@ -29,8 +29,10 @@ from agentcg.daemon.replay.split import (
     split_memory,
 )
 from agentcg.daemon.replay.trace import Trace
+from agentcg.errors import TraceError
 
 MIB = 1 << 20
+ALLOCATIONS_MAX = 4_000_000  # each has a word of shared memory; recordings have thousands
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -105,6 +107,11 @@ class Plan(msgspec.Struct, frozen=True):
         return allocations([step for turn in self.turns for step in turn.think])
 
     @property
+    def allocations(self) -> int:
+        """Chunks allocated after the start by agent and calls together."""
+        return self.agent_allocations + sum(call.allocations for call in self.calls)
+
+    @property
     def cpu_s(self) -> float:
         """CPU seconds burned in all."""
         thought = sum(step.cpu_s for turn in self.turns for step in turn.think)
@@ -122,7 +129,10 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(trace: Trace, shape: Shape, seed: str = "") -> Plan:
-    """The plan of `trace`; `seed` decides the start within `shape.stagger_s`, nothing else."""
+    """The plan of `trace`; `seed` decides the start within `shape.stagger_s`, nothing else.
+
+    Raises TraceError if it would take more than ALLOCATIONS_MAX allocations.
+    """
     groups = clusters(trace)
     builder = _Builder(trace, shape, split_memory(trace, groups), split_cpu(trace, groups))
     position_s = 0.0
@@ -135,7 +145,7 @@ def build(trace: Trace, shape: Shape, seed: str = "") -> Plan:
     turns.append(Turn(builder.think(position_s, end_s, builder.memory.agent_mib[-1]), []))
     base_bytes = builder.memory.base_mib * MIB + shape.base_extra_bytes
     start_s = random.Random(f"{seed}/start").uniform(0.0, shape.stagger_s)  # noqa: S311
-    return Plan(
+    plan = Plan(
         name=trace.name,
         speed=shape.speed,
         chunk_bytes=shape.chunk_bytes,
@@ -144,6 +154,12 @@ def build(trace: Trace, shape: Shape, seed: str = "") -> Plan:
         turns=turns,
         cpu_cut_s=builder.cpu.cut_s * shape.cpu / shape.speed,
     )
+    if plan.allocations > ALLOCATIONS_MAX:
+        raise TraceError(
+            f"{trace.name}: {plan.allocations} allocations, more than {ALLOCATIONS_MAX}",
+            remedy="use larger chunks (--alloc-chunk)",
+        )
+    return plan
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agentcg.daemon.replay.plan import MIB, CallPlan, Plan, Shape, Step, build
 from agentcg.daemon.replay.split import base_mib, clusters, split_cpu, split_memory
 from agentcg.daemon.replay.trace import Trace, shell_span
+from agentcg.errors import TraceError
 from replay_support import shell, trace, traces
 
 FINE = Shape(chunk_bytes=1 << 16)
@@ -100,6 +101,12 @@ def test_the_seed_moves_the_start_only() -> None:
     assert one.delay_s != two.delay_s
     assert 0 <= one.delay_s <= 30
     assert one.turns == two.turns
+
+
+def test_a_trace_that_allocates_without_end_is_refused() -> None:
+    """What a plan needs of shared memory is bounded, whatever the trace says."""
+    with pytest.raises(TraceError, match="allocations, more than"):
+        build(trace([0.0, 1e6] * 20), FINE)
 
 
 @given(traces(), st.integers(0, 99))
