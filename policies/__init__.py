@@ -8,11 +8,11 @@
 The language is described in docs/policy.md and, for editors, by `SCHEMA`.
 """
 
-from .categories import CATEGORIES, Category, categorise
-from .checker import check_text
-from .load import DEFAULT, check, load
-from .mistakes import Mistake
-from .rules import (
+from agentcg.policies.categories import CATEGORIES, Category, categorise
+from agentcg.policies.checker import check_text
+from agentcg.policies.load import DEFAULT, check, load
+from agentcg.policies.mistakes import Mistake
+from agentcg.policies.rules import (
     AdmissionRule,
     CallFacts,
     CallRule,
@@ -22,7 +22,7 @@ from .rules import (
     SessionFacts,
     SessionRule,
 )
-from .schema import SCHEMA
+from agentcg.policies.schema import SCHEMA
 
 __all__ = [
     "CATEGORIES",

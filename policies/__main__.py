@@ -3,6 +3,6 @@
 
 import json
 
-from .schema import SCHEMA
+from agentcg.policies.schema import SCHEMA
 
 print(json.dumps(SCHEMA, indent=2))

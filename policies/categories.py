@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, cast, get_args
 
-from .programs import (
+from agentcg.policies.programs import (
     COMMAND,
     KEYWORDS,
     MODULES,

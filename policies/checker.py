@@ -8,12 +8,20 @@ from typing import Any
 
 import yaml
 
-from .language import LABELS_MAX, LIST_MAX, RULES_MAX, SECTIONS, VERSION, Key, Section
-from .mistakes import Mistake, Mistakes, suggestion
-from .patterns import AnyGlob, Condition, Glob, LabelGlobs, OneOf
-from .reader import decode, position, read
-from .rules import File, Rule, Setting
-from .values import GlobKind, Memory
+from agentcg.policies.language import (
+    LABELS_MAX,
+    LIST_MAX,
+    RULES_MAX,
+    SECTIONS,
+    VERSION,
+    Key,
+    Section,
+)
+from agentcg.policies.mistakes import Mistake, Mistakes, suggestion
+from agentcg.policies.patterns import AnyGlob, Condition, Glob, LabelGlobs, OneOf
+from agentcg.policies.reader import decode, position, read
+from agentcg.policies.rules import File, Rule, Setting
+from agentcg.policies.values import GlobKind, Memory
 
 _MISREAD = {
     "tag:yaml.org,2002:bool": "true or false",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .values import (
+from agentcg.policies.values import (
     DurationKind,
     FactorKind,
     GlobKind,

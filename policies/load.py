@@ -14,11 +14,10 @@ from importlib import resources
 from pathlib import Path
 
 from agentcg.errors import PolicyError
-
-from .checker import parse
-from .language import FILE_MAX_BYTES
-from .mistakes import Mistake, refuse
-from .rules import File, Policy
+from agentcg.policies.checker import parse
+from agentcg.policies.language import FILE_MAX_BYTES
+from agentcg.policies.mistakes import Mistake, refuse
+from agentcg.policies.rules import File, Policy
 
 FILES_MAX = 64
 BUILTIN = "default.yaml"

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import yaml
 
-from .language import FILE_MAX_BYTES
-from .mistakes import Mistakes
+from agentcg.policies.language import FILE_MAX_BYTES
+from agentcg.policies.mistakes import Mistakes
 
 DEPTH_MAX = 8  # the language itself needs 5
 # libyaml where PyYAML has it: 20 times faster, same nodes and positions.

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .patterns import Condition
-from .values import Memory
+from agentcg.policies.patterns import Condition
+from agentcg.policies.values import Memory
 
 Priority = Literal["high", "normal", "low"]
 Source = Literal["policy", "default"]

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from .language import LABELS_MAX, LIST_MAX, RULES_MAX, SECTIONS, VERSION, Key, Section
-from .values import GlobKind
+from agentcg.policies.language import (
+    LABELS_MAX,
+    LIST_MAX,
+    RULES_MAX,
+    SECTIONS,
+    VERSION,
+    Key,
+    Section,
+)
+from agentcg.policies.values import GlobKind
 
 
 def schema() -> dict[str, Any]:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentcg.errors import InvalidInput
+from agentcg.policies.mistakes import suggestion
+from agentcg.policies.patterns import GLOB_MAX_CHARS, Glob
 from agentcg.units import parse_duration, parse_size
-
-from .mistakes import suggestion
-from .patterns import GLOB_MAX_CHARS, Glob
 
 MAX = "max"  # the kernel's own word for "no limit"
 SIZE_MIN_BYTES = 1 << 20

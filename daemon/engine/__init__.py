@@ -9,24 +9,15 @@ Every function is total on what its types allow and linear in what it is given.
 - `need`, `intents`: what a call is taken to need, and on whose word
 - `admission`: whether there is room for it, and whether it waits
 - `grants`: what a call gets, at its begin and while it runs
-- `limits`: settings to the kernel's knobs, and how protection is shared out
+- `protection`: how `memory.low` is shared out among sessions
 - `phases`: what a session is doing
 - `feedback`: what the agent is told about a call
 """
 
-from .admission import room_bytes
-from .feedback import of_call
-from .grants import grant, renegotiate, widen
-from .limits import (
-    Protection,
-    call_limits,
-    host_limits,
-    protect,
-    runtime_limits,
-    session_limits,
-    wanted,
-)
-from .model import (
+from agentcg.daemon.engine.admission import room_bytes
+from agentcg.daemon.engine.feedback import of_call
+from agentcg.daemon.engine.grants import grant, renegotiate, widen
+from agentcg.daemon.engine.model import (
     Admit,
     CallRequest,
     CallView,
@@ -39,7 +30,8 @@ from .model import (
     Wait,
     committed_bytes,
 )
-from .phases import PhaseView, phase
+from agentcg.daemon.engine.phases import PhaseView, phase
+from agentcg.daemon.engine.protection import Protection, protect, wanted
 
 __all__ = [
     "Admit",
@@ -54,17 +46,13 @@ __all__ = [
     "Refuse",
     "SessionView",
     "Wait",
-    "call_limits",
     "committed_bytes",
     "grant",
-    "host_limits",
     "of_call",
     "phase",
     "protect",
     "renegotiate",
     "room_bytes",
-    "runtime_limits",
-    "session_limits",
     "wanted",
     "widen",
 ]

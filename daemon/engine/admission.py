@@ -8,12 +8,11 @@ holds the room, so that waiting can help. So nothing waits that is alone.
 
 from __future__ import annotations
 
+from agentcg.daemon.engine import feedback
+from agentcg.daemon.engine.model import CallRequest, HostView, SessionView, Wait
 from agentcg.daemon.messages import Feedback
 from agentcg.policies import AdmissionRule
 from agentcg.units import format_size
-
-from . import feedback
-from .model import CallRequest, HostView, SessionView, Wait
 
 
 def room_bytes(host: HostView, session: SessionView) -> int:

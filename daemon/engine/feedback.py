@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 import signal
 
+from agentcg.daemon.engine.model import Ending
 from agentcg.daemon.messages import Account, Feedback, Grant
 from agentcg.units import format_duration, format_size
-
-from .model import Ending
 
 MIB = 1 << 20
 SLOWED_MIN_US = 100_000  # less is not worth telling

@@ -13,13 +13,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from agentcg.daemon.messages import CpuLevel, Grant
-from agentcg.policies import CallFacts, CallRule, Policy, categorise
-from agentcg.units import format_size
-
-from . import admission
-from .intents import matching
-from .model import (
+from agentcg.daemon.engine import admission
+from agentcg.daemon.engine.intents import matching
+from agentcg.daemon.engine.model import (
     Admit,
     CallRequest,
     CallView,
@@ -29,7 +25,10 @@ from .model import (
     Refuse,
     SessionView,
 )
-from .need import Need, bounded, most_bytes, of_call
+from agentcg.daemon.engine.need import Need, bounded, most_bytes, of_call
+from agentcg.daemon.messages import CpuLevel, Grant
+from agentcg.policies import CallFacts, CallRule, Policy, categorise
+from agentcg.units import format_size
 
 MIB = 1 << 20
 CPU_FACTORS: dict[CpuLevel, float] = {"low": 0.25, "normal": 1.0, "high": 4.0}

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentcg.daemon.engine.model import IntentView
 from agentcg.daemon.messages import Category
-
-from .model import IntentView
 
 
 def matching(

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from agentcg.daemon.engine.model import CallRequest, HostView, IntentView, SessionView
 from agentcg.daemon.messages import Category, CpuLevel
 from agentcg.policies import CallRule
 from agentcg.units import format_size
-
-from .model import CallRequest, HostView, IntentView, SessionView
 
 Source = Literal["declared", "intent", "policy", "default"]
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentcg.daemon.engine.model import IntentView
 from agentcg.daemon.messages import Phase
-
-from .model import IntentView
 
 IDLE_AFTER_S = 150.0
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from agentcg.cgroups import Cgroup
-from agentcg.daemon.engine import Admit, CallRequest, Refuse, call_limits, grant, renegotiate
+from agentcg.daemon.engine import Admit, CallRequest, Refuse, grant, renegotiate
 from agentcg.daemon.messages import (
     BeginCall,
     Call,
@@ -22,6 +22,7 @@ from agentcg.daemon.service.core import Core, new_id
 from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.intents import Intents
+from agentcg.daemon.service.limits import call_limits
 from agentcg.daemon.service.mover import Mover
 from agentcg.daemon.service.peers import Peer, held_processes, may_act
 from agentcg.daemon.service.records import CALL_MARK, CallRecord, encode

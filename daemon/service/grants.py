@@ -8,11 +8,12 @@ import logging
 import msgspec
 
 from agentcg.cgroups import Limits
-from agentcg.daemon.engine import Protection, call_limits, protect, widen
+from agentcg.daemon.engine import Protection, protect, widen
 from agentcg.daemon.engine.feedback import over_grant
 from agentcg.daemon.messages import Grant
 from agentcg.daemon.service import views
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.limits import call_limits
 from agentcg.daemon.service.records import CALL_MARK, encode
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import CgroupError

@@ -9,13 +9,13 @@ import logging
 import pwd
 from functools import lru_cache
 
-from agentcg.daemon.engine import runtime_limits, session_limits
-from agentcg.daemon.engine.limits import wanted
+from agentcg.daemon.engine import wanted
 from agentcg.daemon.messages import OpenSession, Session, SessionList
 from agentcg.daemon.service import bounds, measure, views
 from agentcg.daemon.service.core import Core, new_id
 from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
+from agentcg.daemon.service.limits import runtime_limits, session_limits
 from agentcg.daemon.service.mover import Mover
 from agentcg.daemon.service.peers import Peer, held_processes, may_act
 from agentcg.daemon.service.records import (

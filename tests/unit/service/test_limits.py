@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings become knobs, and protection is shared without promising too much."""
+"""Settings and grants become knobs of the kernel."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from agentcg.cgroups import MAX, Limits
-from agentcg.daemon.engine import (
-    Protection,
+from agentcg.daemon.messages import Grant
+from agentcg.daemon.service.limits import (
     call_limits,
-    host_limits,
-    protect,
     runtime_limits,
     session_limits,
-    wanted,
 )
-from agentcg.daemon.messages import Grant
 from agentcg.policies import DEFAULT, SessionFacts
 
 GIB = 1 << 30
@@ -28,7 +24,6 @@ def test_no_limit_is_written_and_not_left_alone() -> None:
     assert session_limits(RULE, 0) == Limits(
         memory_low=0, memory_high=MAX, memory_max=MAX, cpu_weight=25, pids_max=4096
     )
-    assert host_limits(replace(DEFAULT.host(GIB), memory_max=None)) == Limits(memory_max=MAX)
 
 
 def test_a_call_dies_as_a_whole() -> None:
@@ -51,24 +46,7 @@ def test_weights_multiply_within_the_kernels_range() -> None:
     assert weights == [25, 50, 1, 10000]
 
 
-def test_protection_of_a_session_covers_its_agent() -> None:
-    """A runtime leaf is protected only inside its session's protection."""
-    assert wanted("s", RULE).wanted_bytes == 100 * MIB
-    assert wanted("s", replace(RULE, memory_low=300 * MIB)).wanted_bytes == 300 * MIB
-    assert runtime_limits(RULE, 300 * MIB).memory_low == 100 * MIB
+def test_a_runtime_leaf_is_protected_within_its_session() -> None:
+    """More than its session has would not hold; the agent goes before its calls in CPU."""
+    assert runtime_limits(RULE, 300 * MIB) == Limits(memory_low=100 * MIB, cpu_weight=400)
     assert runtime_limits(RULE, 60 * MIB).memory_low == 60 * MIB
-
-
-def test_high_priority_is_protected_first() -> None:
-    """What is left goes to normal and then to low, in proportion to what they want."""
-    sessions = [
-        Protection("low-a", "low", 300),
-        Protection("low-b", "low", 100),
-        Protection("high", "high", 500),
-        Protection("normal", "normal", 300),
-    ]
-    assert protect(sessions, 2000) == {"high": 500, "normal": 300, "low-a": 300, "low-b": 100}
-    assert protect(sessions, 1000) == {"high": 500, "normal": 300, "low-a": 150, "low-b": 50}
-    assert protect(sessions, 600) == {"high": 500, "normal": 100, "low-a": 0, "low-b": 0}
-    assert protect(sessions, 250) == {"high": 250, "normal": 0, "low-a": 0, "low-b": 0}
-    assert protect([], 100) == {}

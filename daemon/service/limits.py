@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings and grants as knobs of the kernel.
+
+A setting without a limit is written as `MAX`, not left alone, so that applying the limits of
+a new policy undoes what an older one set.
+"""
+
+from __future__ import annotations
+
+from agentcg.cgroups import MAX, Limits
+from agentcg.cgroups.values import Limit
+from agentcg.daemon.messages import Grant
+from agentcg.policies import SessionRule
+
+RUNTIME_CPU_WEIGHT = 400
+"""The agent itself against its calls (100 each): it uses 2% of a core and four calls at once
+are the most that were seen, so it answers at once and takes nothing from them."""
+
+
+def session_limits(rule: SessionRule, memory_low_bytes: int) -> Limits:
+    """Knobs of a session; `memory_low_bytes` is its share from `protect`."""
+    weight = min(max(round(rule.cpu_weight * rule.weight / 100), 1), 10000)
+    return Limits(
+        memory_low=memory_low_bytes,
+        memory_high=_limit(rule.memory_high),
+        memory_max=_limit(rule.memory_max),
+        cpu_weight=weight,
+        pids_max=_limit(rule.pids_max),
+    )
+
+
+def runtime_limits(rule: SessionRule, memory_low_bytes: int) -> Limits:
+    """Knobs of a session's runtime leaf: protected within the session's protection."""
+    return Limits(
+        memory_low=min(rule.runtime_memory_low, memory_low_bytes),
+        cpu_weight=RUNTIME_CPU_WEIGHT,
+    )
+
+
+def call_limits(grant: Grant) -> Limits:
+    """Knobs of a call's leaf. The OOM killer takes all of a call or nothing of it."""
+    return Limits(
+        memory_high=_limit(grant.memory_high_bytes),
+        memory_max=_limit(grant.memory_max_bytes),
+        memory_oom_group=True,
+        cpu_weight=grant.cpu_weight,
+        pids_max=_limit(grant.pids_max),
+    )
+
+
+def _limit(value: int | None) -> Limit:
+    return MAX if value is None else value
