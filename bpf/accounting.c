@@ -7,7 +7,7 @@
  * Files of a cgroup tell what it used (CPU, memory, I/O), not what ran in it: a call that takes
  * ten milliseconds is over before anybody could read /proc, and nothing keeps the exit status of
  * a process that is not one's child. The kernel's tracepoints pass every process by; this program
- * counts those that are in a *tracked* leaf and drops the rest at the price of a few lookups.
+ * counts those that are in a *tracked* leaf; tasks outside of `scope` cost one comparison.
  *
  * Worked example
  * --------------
@@ -16,7 +16,7 @@
  *
  *	cgroup_attach_task   sh       placed = 1, first_pid = sh
  *	sched_process_exec   sh       execs = 1, ring <- {EXEC, "sh\0-c\0make | tee log"}
- *	sched_process_fork   sh x 2   forks = 2
+ *	sched_wakeup_new     sh x 2   forks = 2
  *	sched_process_exec   make     execs = 2, ring <- {EXEC, "make"}     ... and so on for tee
  *	sched_process_exit   sh       exits = 3, first_exited = 1, ring <- {EXIT, status}
  *
@@ -30,6 +30,11 @@
  *   account and in `lost`); counters stay exact.
  * - Command lines are cut at ARGV_BYTES and may be rewritten by their process before anyone
  *   checks them: they inform, they decide nothing.
+ * - Since 7.0 tracepoints may be preempted, and the kernel does not run a program on a CPU where
+ *   a preempted task is inside of it. Forks, placements and OOM kills are traced where no
+ *   preemption is possible. Execs and exits are traced by three programs each, of which the
+ *   first to see an event counts it: it takes three preemptions inside of programs of about one
+ *   microsecond, on one CPU and at once, to lose one.
  * - mark_victim also passes tasks that were dying anyway when memory ran out; memory.events has
  *   the count of real kills.
  *
@@ -38,14 +43,19 @@
  */
 #include "records.h"
 
-struct process_key {
-	u64 start_ns;  /* with the id unique until the machine reboots */
+/* One end or one exec of one process; unique until the machine reboots. */
+struct sighting {
 	u64 pid;
+	u64 start_ns;
+	u64 serial;  /* task_struct.self_exec_id, which grows with each exec; END: the end */
 };
+
+#define END (~0ULL)
 
 BPF_F_TABLE("hash", u64, struct agentcg_account, accounts, ACCOUNTS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, u64, 1);
-BPF_TABLE("lru_hash", struct process_key, u8, ended, 1024);
+BPF_CGROUP_ARRAY(scope, 1);  /* only tasks below this cgroup matter; empty: all do */
+BPF_TABLE("lru_hash", struct sighting, u8, seen, 4096);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* Never used: a ring has no types, this puts those of its records into the object's BTF. */
@@ -87,6 +97,12 @@ static inline bool find_leaf(void *task, struct leaf *leaf)
 	return false;
 }
 
+/* Whether the running task may be tracked; also true (negative) where no scope is set. */
+static inline bool in_scope(void)
+{
+	return scope.check_current_task(0) != 0;
+}
+
 static inline void add(u64 *counter)
 {
 	__sync_fetch_and_add(counter, 1);
@@ -120,13 +136,35 @@ static inline void fill(struct agentcg_event *event, struct leaf *leaf, u32 kind
 	bpf_probe_read_kernel(event->comm, sizeof(event->comm), (char *)task + OFF_TASK_COMM);
 }
 
-RAW_TRACEPOINT_PROBE(sched_process_fork)
+/*
+ * Whether this is the first program to see an event. Several see each (see Limits), and two
+ * last threads of a process can both find that they end it.
+ */
+static inline bool first_to_see(void *task, u64 serial)
 {
-	void *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
-	struct leaf leaf, parents = {};
+	void *leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
+	struct sighting sighting = {
+		.pid = READ(u32, task, OFF_TASK_TGID),
+		.start_ns = READ(u64, leader, OFF_TASK_START_BOOTTIME),
+		.serial = serial,
+	};
+	u8 one = 1;
+
+	return seen.insert(&sighting, &one) == 0;
+}
+
+/* sched_wakeup_new(child): every new task, under the lock of its run queue, before it runs. */
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	void *child = (void *)ctx->args[0];
+	void *parent = (void *)bpf_get_current_task();
+	struct leaf leaf, parents;
 	u32 pid;
 
-	/* The child's cgroup, not the caller's: clone3(CLONE_INTO_CGROUP) makes them differ. */
+	/* clone3(CLONE_INTO_CGROUP) can put the child of any task into a leaf. */
+	if (!in_scope() &&
+	    READ(void *, child, OFF_TASK_CGROUPS) == READ(void *, parent, OFF_TASK_CGROUPS))
+		return 0;
 	if (!find_leaf(child, &leaf))
 		return 0;
 	pid = READ(u32, child, OFF_TASK_TGID);
@@ -135,15 +173,16 @@ RAW_TRACEPOINT_PROBE(sched_process_fork)
 		return 0;
 	}
 	add(&leaf.account->forks);
-	if (!leaf.account->first_pid) {
-		if (find_leaf(parent, &parents) && parents.id == leaf.id)
-			pid = READ(u32, parent, OFF_TASK_TGID);
-		note_first(&leaf, pid);
-	}
+	if (leaf.account->first_pid)
+		return 0;
+	if (find_leaf(parent, &parents) && parents.id == leaf.id)
+		pid = bpf_get_current_pid_tgid() >> 32;
+	note_first(&leaf, pid);
 	return 0;
 }
 
-RAW_TRACEPOINT_PROBE(cgroup_attach_task)
+/* cgroup_attach_task(cgroup, path, task, threadgroup): after a move, under cgroup_mutex. */
+int on_placed(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *cgroup = (void *)ctx->args[0], *task = (void *)ctx->args[2];
 	bool whole_process = ctx->args[3];
@@ -161,14 +200,15 @@ RAW_TRACEPOINT_PROBE(cgroup_attach_task)
 	return 0;
 }
 
-RAW_TRACEPOINT_PROBE(sched_process_exec)
+static inline int note_exec(void *task)
 {
-	void *task = (void *)ctx->args[0], *mm;
 	struct agentcg_exec *record;
 	u64 start, bytes;
 	struct leaf leaf;
+	void *mm;
 
-	if (!find_leaf(task, &leaf))
+	if (!in_scope() || !find_leaf(task, &leaf) ||
+	    !first_to_see(task, READ(u64, task, OFF_TASK_SELF_EXEC_ID)))
 		return 0;
 	add(&leaf.account->execs);
 	note_first(&leaf, bpf_get_current_pid_tgid() >> 32);
@@ -190,37 +230,36 @@ RAW_TRACEPOINT_PROBE(sched_process_exec)
 	return 0;
 }
 
-/*
- * Whether the exit of `task` ends its process. A main thread may end before the others, so the
- * thread that finds none alive decides. Two last threads can both find that (the counter drops
- * before the tracepoint), therefore the end of a process with several threads is claimed once.
- */
-static inline bool ends_process(void *task, void *signal, void *leader)
+/* sched_process_exec(task, old_pid, bprm): after the new program was mapped. */
+int on_exec_1(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct process_key key = {};
-	u8 one = 1;
-
-	if (READ(u32, signal, OFF_SIGNAL_LIVE))
-		return false;
-	if (READ(u32, signal, OFF_SIGNAL_NR_THREADS) <= 1)
-		return true;
-	key.start_ns = READ(u64, leader, OFF_TASK_START_BOOTTIME);
-	key.pid = READ(u32, task, OFF_TASK_TGID);
-	return ended.insert(&key, &one) == 0;
+	return note_exec((void *)ctx->args[0]);
 }
 
-RAW_TRACEPOINT_PROBE(sched_process_exit)
+int on_exec_2(struct bpf_raw_tracepoint_args *ctx)
 {
-	void *task = (void *)ctx->args[0], *signal, *leader;
+	return note_exec((void *)ctx->args[0]);
+}
+
+int on_exec_3(struct bpf_raw_tracepoint_args *ctx)
+{
+	return note_exec((void *)ctx->args[0]);
+}
+
+static inline int note_exit(void *task)
+{
 	struct agentcg_event *record;
+	void *signal, *leader;
 	struct leaf leaf;
 	u32 pid, code;
 
-	if (!find_leaf(task, &leaf))
+	if (!in_scope())
 		return 0;
 	signal = READ(void *, task, OFF_TASK_SIGNAL);
 	leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
-	if (!ends_process(task, signal, leader))
+	/* A main thread may end before others: the one that leaves none alive ends the process. */
+	if (READ(u32, signal, OFF_SIGNAL_LIVE) || !find_leaf(task, &leaf) ||
+	    !first_to_see(task, END))
 		return 0;
 	pid = READ(u32, task, OFF_TASK_TGID);
 	/* As wait(2) reports it: kernel/exit.c, wait_task_zombie(). */
@@ -246,8 +285,25 @@ RAW_TRACEPOINT_PROBE(sched_process_exit)
 	return 0;
 }
 
+/* sched_process_exit(task, ...): in the task, still in its cgroup. */
+int on_exit_1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return note_exit((void *)ctx->args[0]);
+}
+
+int on_exit_2(struct bpf_raw_tracepoint_args *ctx)
+{
+	return note_exit((void *)ctx->args[0]);
+}
+
+int on_exit_3(struct bpf_raw_tracepoint_args *ctx)
+{
+	return note_exit((void *)ctx->args[0]);
+}
+
 #ifdef MARK_VICTIM_HAS_TASK /* since 6.9; before, the tracepoint passes a bare pid */
-RAW_TRACEPOINT_PROBE(mark_victim)
+/* mark_victim(task, uid): under oom_lock. */
+int on_victim(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *task = (void *)ctx->args[0];
 	struct agentcg_event *record;

@@ -26,14 +26,16 @@ class Accounting:
 
     def __init__(self, directory: Path) -> None:
         """Open the set of pins in `directory`; `open` is the way to get one."""
-        accounts, lost, events = (
-            libbpf.get_pinned(directory / f"map_{name}") for name in ("accounts", "lost", "events")
+        accounts, lost, scope, events = (
+            libbpf.get_pinned(directory / f"map_{name}")
+            for name in ("accounts", "lost", "scope", "events")
         )
         self._accounts = libbpf.Map(accounts, c_uint64, AccountRecord)
         self._lost = libbpf.Map(lost, c_uint32, c_uint64)
+        self._scope = libbpf.Map(scope, c_uint32, c_uint32)
         self._events = events
         self._ring = libbpf.Ring(events, EVENTS_PER_POLL)
-        self._sees_oom = (directory / "link_mark_victim").exists()
+        self._sees_oom = (directory / "link_on_victim").exists()
         self._pin_root = directory.parent
 
     @classmethod
@@ -42,20 +44,24 @@ class Accounting:
         pin_root: Path | str = pins.PIN_ROOT,
         timeout_s: float = 60.0,
         tunables: Tunables | None = None,
+        scope: Path | None = None,
     ) -> Accounting:
         """Attach to the running program, or compile and start it (a second natively).
 
         Blocks up to `timeout_s`. Sets of other versions or sizes below `pin_root` are removed
-        with their counts. BpfError says what is missing.
+        with their counts. `scope` is a cgroup that has all tracked leaves below it: with it, the
+        rest of the host pays next to nothing. BpfError says what is missing.
         """
         try:
             with pins.locked_set(Path(pin_root), tunables or Tunables(), timeout_s) as directory:
-                return cls(directory)
+                accounting = cls(directory)
+            accounting._limit_to(scope)
         except OSError as error:
             raise BpfError(
                 f"accounting cannot be opened: {error.filename or pin_root}: {error.strerror}",
                 remedy="see agentcg doctor",
             ) from error
+        return accounting
 
     def track(self, cgroup_id: int) -> None:
         """Count what happens in this cgroup from now on; counts of one already tracked go on.
@@ -106,11 +112,23 @@ class Accounting:
         os.close(self._events)
         self._accounts.close()
         self._lost.close()
+        self._scope.close()
 
     def unpin(self) -> None:
         """Detach the program and forget all counts (for uninstalling). Closes too."""
         self.close()
         pins.remove_all(self._pin_root, timeout_s=10)
+
+    def _limit_to(self, scope: Path | None) -> None:
+        """Set the scope, or remove the one that an earlier process set."""
+        if scope is None:
+            self._scope.remove(0)
+            return
+        directory = os.open(scope, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._scope.put(0, c_uint32(directory))
+        finally:
+            os.close(directory)
 
     def _counters(self, record: AccountRecord | None) -> Counters | None:
         return None if record is None else counters_of(record, sees_oom=self._sees_oom)

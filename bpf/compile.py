@@ -28,7 +28,18 @@ from agentcg.bpf.tunables import Tunables
 from agentcg.errors import AgentcgError, BpfError
 
 _DIRECTORY = Path(__file__).resolve().parent
-MAPS = ("accounts", "events", "lost")
+MAPS = ("accounts", "events", "lost", "scope")
+PROGRAMS = {
+    "on_fork": "sched_wakeup_new",
+    "on_placed": "cgroup_attach_task",
+    "on_exec_1": "sched_process_exec",
+    "on_exec_2": "sched_process_exec",
+    "on_exec_3": "sched_process_exec",
+    "on_exit_1": "sched_process_exit",
+    "on_exit_2": "sched_process_exit",
+    "on_exit_3": "sched_process_exit",
+    "on_victim": "mark_victim",
+}
 
 
 def main() -> int:
@@ -54,16 +65,18 @@ def main() -> int:
 
 def build(directory: Path, tunables: Tunables) -> dict[str, Any]:
     """Compile, attach and pin into `directory`; says what was pinned."""
-    program = load_program(_definitions(tunables))
+    definitions = _definitions(tunables)
+    program = load_program(definitions)
     pins = {f"map_{name}": program[name.encode()].map_fd for name in MAPS}
-    links = program.raw_tracepoint_fds.items()
-    pins |= {f"link_{tracepoint.decode()}": fd for tracepoint, fd in links}
+    for function, tracepoint in PROGRAMS.items():
+        if function != "on_victim" or "MARK_VICTIM_HAS_TASK" in definitions:
+            pins[f"link_{function}"] = _attach(program, function, tracepoint)
     _pin(directory, pins)
     return {"pins": sorted(pins)}
 
 
 def load_program(definitions: Mapping[str, int]) -> Any:
-    """bcc's object of the compiled and attached program; BpfError with the reason."""
+    """bcc's object of the compiled program with its maps; BpfError with the reason."""
     bcc = bcc_module.load()
     cflags = [f"-I{_DIRECTORY}", *(f"-D{name}={value}" for name, value in definitions.items())]
     with tempfile.TemporaryDirectory(prefix="agentcg-bpf-") as tree:
@@ -72,7 +85,16 @@ def load_program(definitions: Mapping[str, int]) -> Any:
         try:
             return bcc.BPF(text=(_DIRECTORY / "accounting.c").read_bytes(), cflags=cflags)
         except Exception as error:  # bcc raises bare Exception for everything
-            raise BpfError(f"bcc could not load the accounting program ({error})") from error
+            raise BpfError(f"bcc could not compile the accounting program ({error})") from error
+
+
+def _attach(program: Any, function: str, tracepoint: str) -> int:
+    """Load `function` and attach it; a descriptor of the link."""
+    try:
+        loaded = program.load_func(function.encode(), program.RAW_TRACEPOINT)
+        return libbpf.attach_raw_tracepoint(loaded.fd, tracepoint)
+    except Exception as error:  # as above; OSError from our own call
+        raise BpfError(f"{function} could not be attached to {tracepoint} ({error})") from error
 
 
 def _definitions(tunables: Tunables) -> dict[str, int]:

@@ -32,6 +32,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
     "bpf_map_lookup_and_delete_elem": (c_int, [c_int, c_void_p, c_void_p]),
     "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
+    "bpf_map_delete_elem": (c_int, [c_int, c_void_p]),
     "bpf_map_get_next_key": (c_int, [c_int, c_void_p, c_void_p]),
     "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, c_void_p]),
     "ring_buffer__new": (c_void_p, [c_int, _SAMPLE, c_void_p, c_void_p]),
@@ -85,6 +86,12 @@ def pin(fd: int, path: Path) -> None:
     checked(library().bpf_obj_pin(fd, os.fsencode(path)), str(path))
 
 
+def attach_raw_tracepoint(program_fd: int, tracepoint: str) -> int:
+    """Run the program at every hit; a descriptor of the link, which can be pinned."""
+    link = library().bpf_raw_tracepoint_open(tracepoint.encode(), program_fd)
+    return checked(link, tracepoint)
+
+
 def get_pinned(path: Path) -> int:
     """A new descriptor (close-on-exec) of what is pinned at `path`."""
     return checked(library().bpf_obj_get(os.fsencode(path)), str(path))
@@ -125,6 +132,13 @@ class Map:
             self.fd, ctypes.byref(c_key), ctypes.byref(value), flags
         )
         checked(result, "map update")
+
+    def remove(self, key: int) -> None:
+        """Make `key` absent, whether or not it was there."""
+        c_key = self._key(key)
+        result = library().bpf_map_delete_elem(self.fd, ctypes.byref(c_key))
+        if result < 0 and ctypes.get_errno() != errno.ENOENT:
+            checked(result, "map removal")
 
     def keys(self) -> Iterator[int]:
         """All keys; one that is inserted or removed meanwhile may or may not be among them."""

@@ -3,8 +3,8 @@
 
     /sys/fs/bpf/agentcg/            locked (flock) while pins are made or removed
         <key>/                      one complete set; <key> names sources and sizes
-            link_sched_process_exec, ...  hold the programs attached
-            map_accounts, map_events, map_lost
+            link_on_fork, ...       hold the programs attached
+            map_accounts, map_events, map_lost, map_scope
         new-<key>/                  a set being made; never opened, removed by the next start
 
 A set appears under its final name by one rename(2), so a set that is there is complete. Nothing

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bpf_support import Leaf, drain, leaf, pin_root
 
 from agentcg.bpf import Accounting, Counters, ExecEvent, ExitEvent
+from bpf_support import Leaf, drain, leaf, pin_root
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_threads_are_not_processes(accounting: Accounting, tracked: Leaf) -> Non
 
 
 def test_process_ends_with_its_last_thread(accounting: Accounting, tracked: Leaf) -> None:
-    """A main thread that ends early does not end its process, whose status is what the parent gets."""
+    """A main thread that ends early does not end its process; its parent's status is ours."""
     waited = tracked.python(
         "import ctypes, threading, time\n"
         "libc = ctypes.CDLL(None)\n"

@@ -117,6 +117,39 @@ def test_daemons_that_start_together_share_one_set(root: Path) -> None:
     accounting.close()
 
 
+def test_scope_limits_what_is_seen(root: Path) -> None:
+    """With a scope, leaves below it are seen, also births from outside; others are not."""
+    with leaf() as inside, leaf() as outside:
+        below = inside.child("below")
+        accounting = Accounting.open(root, scope=inside.path)
+        accounting.track(below.id)
+        accounting.track(outside.id)
+        below.run("/bin/true")
+        below.clone_into(status=1)
+        outside.run("/bin/true")
+
+        seen, unseen = accounting.untrack(below.id), accounting.untrack(outside.id)
+        assert seen is not None
+        assert unseen is not None
+        assert (seen.placed, seen.forks, seen.execs, seen.exits) == (1, 1, 1, 2)
+        assert (unseen.execs, unseen.exits) == (0, 0)
+        accounting.close()
+
+
+def test_scope_is_that_of_the_last_opening(root: Path) -> None:
+    """A process that opens without a scope is not bound by that of an earlier one."""
+    with leaf() as inside, leaf() as outside:
+        Accounting.open(root, scope=inside.path).close()
+        accounting = Accounting.open(root)
+        accounting.track(outside.id)
+        outside.run("/bin/true")
+
+        counters = accounting.untrack(outside.id)
+        assert counters is not None
+        assert counters.exits == 1
+        accounting.close()
+
+
 def test_unpin_leaves_nothing(root: Path) -> None:
     """After `unpin` neither pins nor their directory exist."""
     Accounting.open(root).unpin()
