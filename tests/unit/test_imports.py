@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "agentcg.daemon.messages": BASE,
     "agentcg.daemon.engine": WORDS | {"agentcg.policies"},
     "agentcg.daemon.service": WORDS | LEAVES | {"agentcg.daemon.engine"},
-    "agentcg.daemon.api": WORDS | {"agentcg.daemon.service"},
+    "agentcg.daemon.api": WORDS | LEAVES | {"agentcg.daemon.service"},
     "agentcg.daemon.main": WORDS | LEAVES | {"agentcg.daemon.service", "agentcg.daemon.api"},
     # These reach the daemon by its socket only.
     "agentcg.daemon.client": WORDS | {"agentcg.cgroups"},
@@ -42,8 +42,8 @@ HOMES = {
     "aiohttp": {"agentcg.daemon.api", "agentcg.daemon.main"},
     "bcc": {"agentcg.bpf"},
     "yaml": {"agentcg.policies"},
-    "typer": {"agentcg.daemon.cli", "agentcg.daemon.main"},
-    "rich": {"agentcg.daemon.cli"},
+    "typer": {"agentcg.daemon.cli", "agentcg.daemon.replay"},
+    "rich": {"agentcg.daemon.cli", "agentcg.daemon.replay"},
 }
 
 
