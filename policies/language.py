@@ -8,7 +8,10 @@ them; a key is added here and nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
+from agentcg.policies.categories import CATEGORIES
+from agentcg.policies.rules import Priority
 from agentcg.policies.values import (
     DurationKind,
     FactorKind,
@@ -26,11 +29,7 @@ LIST_MAX = 32  # values of one match key
 LABELS_MAX = 16
 UID_MAX = (1 << 32) - 2
 
-PRIORITIES = ("high", "normal", "low")
-CATEGORIES = (
-    "test", "install", "build", "python", "git", "search", "edit", "lint", "fileop", "web",
-    "other",
-)  # fmt: skip
+PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 
 @dataclass(frozen=True, slots=True)
