@@ -129,8 +129,10 @@ def _query(text: str, route: Route) -> msgspec.Struct | None:
 
 async def _read(request: web.BaseRequest) -> bytes:
     """The body, within its bounds of size and time."""
-    if (request.content_length or 0) > BODY_MAX_BYTES:
+    if max(request.content_length or 0, request.content.total_bytes) > BODY_MAX_BYTES:
         raise _too_large()
+    if request.content.is_eof():  # it came with the head, as small bodies do: nothing to wait for
+        return request.content.read_nowait()
     if "Expect" in request.headers and request.transport is not None:
         request.transport.write(_CONTINUE)
     parts, size = [], 0

@@ -41,9 +41,15 @@ class Core:
     clock: Callable[[], float] = time.time
     registry: Registry = field(default_factory=Registry)
     bus: Bus = field(init=False)
+    _absent_limits: dict[str, None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.bus = Bus(self.clock)
+        self._absent_limits = {
+            field.name: None
+            for field in fields(Limits)
+            if field.name.partition("_")[0] not in self.root.controllers
+        }
 
     def memory_max_bytes(self) -> int | None:
         """The bound over all sessions: as set through the API, else the policy's."""
@@ -65,12 +71,8 @@ class Core:
 
     def enforceable(self, limits: Limits) -> Limits:
         """`limits` without those whose controller sessions do not have (health says so)."""
-        missing = {
-            name: None
-            for name in (f.name for f in fields(limits))
-            if name.partition("_")[0] not in self.root.controllers
-        }
-        return replace(limits, **missing)
+        absent = self._absent_limits
+        return replace(limits, **absent) if absent else limits
 
     def authorised(self, peer: Peer, name: str) -> LiveSession:
         """The session `name`, if `peer` may act on it."""

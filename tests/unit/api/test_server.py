@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server with routes of the test's own: quotas, timeouts, bugs, peers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentcg.daemon.api import bounds, listen
+from agentcg.daemon.api.exchange import Exchange, Result, Route
+from agentcg.daemon.api.server import Server
+from agentcg.daemon.messages import EndCall, IntentList
+
+_cancelled = asyncio.Event()
+
+
+async def quick(x: Exchange) -> Result:
+    return IntentList(intents=[])
+
+
+async def slow(x: Exchange) -> Result:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        _cancelled.set()
+        raise
+    return None
+
+
+async def buggy(x: Exchange) -> Result:
+    raise ValueError("secret detail")
+
+
+async def whoami(x: Exchange) -> Result:
+    assert (x.peer.uid, x.peer.pid) == (os.getuid(), os.getpid())
+    return None
+
+
+ROUTES = (
+    Route("POST", "/quick", "quick", "", quick, IntentList, body=EndCall),
+    Route("GET", "/slow", "slow", "", slow, None, statuses=(204,)),
+    Route("GET", "/buggy", "buggy", "", buggy, None),
+    Route("GET", "/whoami", "whoami", "", whoami, None, statuses=(204,)),
+)
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> AsyncIterator[Path]:
+    server = Server(None, ROUTES)  # type: ignore[arg-type] - these routes need no service
+    await server.start(listen.bind(tmp_path / "s"))
+    yield tmp_path / "s"
+    await server.stop()
+
+
+class Peer:
+    """One raw connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(cls, path: Path) -> Peer:
+        return cls(*await asyncio.open_unix_connection(path))
+
+    def send(self, method: str, target: str, body: str = "", headers: str = "") -> None:
+        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}"
+        self.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    async def answer(self) -> tuple[int, Any]:
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        length = next(
+            (int(h[15:]) for h in head.decode().split("\r\n") if h.startswith("Content-Length:")), 0
+        )
+        body = await self.reader.readexactly(length)
+        return int(head[9:12]), json.loads(body) if body else None
+
+
+async def ask(path: Path, method: str, target: str, body: str = "") -> tuple[int, Any]:
+    peer = await Peer.connect(path)
+    peer.send(method, target, body)
+    found = await peer.answer()
+    peer.writer.close()
+    return found
+
+
+async def test_peer_is_known_by_its_credentials(path: Path) -> None:
+    """The handler gets uid and pid as the kernel attests them."""
+    assert await ask(path, "GET", "/whoami") == (204, None)
+
+
+async def test_kept_connection_serves_many_requests(path: Path) -> None:
+    """Also several that are sent before the first is answered, in order."""
+    peer = await Peer.connect(path)
+    for _ in range(3):
+        peer.send("POST", "/quick", "{}")
+    assert [await peer.answer() for _ in range(3)] == [(200, {"intents": []})] * 3
+    peer.writer.close()
+
+
+async def test_bug_is_a_problem_document_without_its_text(path: Path) -> None:
+    """An unexpected exception is a 500 that tells the caller nothing of the inside."""
+    status, problem = await ask(path, "GET", "/buggy")
+    assert (status, problem["type"]) == (500, "urn:agentcg:internal")
+    assert "secret" not in str(problem)
+    assert (await ask(path, "POST", "/quick"))[0] == 200
+
+
+async def test_handler_ends_when_its_peer_goes_away(path: Path) -> None:
+    """Nobody waits for room for a caller that is gone."""
+    _cancelled.clear()
+    peer = await Peer.connect(path)
+    peer.send("GET", "/slow")
+    await asyncio.sleep(0.05)
+    peer.writer.close()
+    await asyncio.wait_for(_cancelled.wait(), 10)
+
+
+async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than the bound is refused with 429; when one ends there is a place again."""
+    monkeypatch.setattr(bounds, "REQUESTS_PER_UID_MAX", 2)
+    held = [await Peer.connect(path) for _ in range(2)]
+    for peer in held:
+        peer.send("GET", "/slow")
+    await asyncio.sleep(0.05)
+    status, problem = await ask(path, "POST", "/quick")
+    assert (status, problem["type"]) == (429, "urn:agentcg:limit-exceeded")
+    _cancelled.clear()
+    held.pop().writer.close()
+    await asyncio.wait_for(_cancelled.wait(), 10)
+    assert (await ask(path, "POST", "/quick"))[0] == 200
+    held.pop().writer.close()
+
+
+async def test_connections_of_a_user_are_bounded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more than the bound is closed with 429, the others are served."""
+    monkeypatch.setattr(bounds, "CONNECTIONS_PER_UID_MAX", 2)
+    held = [await Peer.connect(path) for _ in range(2)]
+    for peer in held:
+        peer.send("POST", "/quick")
+        assert (await peer.answer())[0] == 200
+    third = await Peer.connect(path)
+    assert (await third.answer())[0] == 429
+    assert await third.reader.read() == b""
+    for peer in held:
+        peer.writer.close()
+
+
+async def test_body_that_does_not_arrive_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that announces a body and stops sending gets 408."""
+    monkeypatch.setattr(bounds, "BODY_S", 0.05)
+    peer = await Peer.connect(path)
+    peer.writer.write(b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{")
+    assert (await peer.answer())[0] == 408
+
+
+async def test_expect_continue_is_answered(path: Path) -> None:
+    """curl asks before it sends a larger body."""
+    peer = await Peer.connect(path)
+    peer.writer.write(
+        b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert b"100 Continue" in await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), 10)
+    peer.writer.write(b"{}")
+    assert (await peer.answer())[0] == 200
+
+
+async def test_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a header does not hold a connection for ever; a request being answered does."""
+    monkeypatch.setattr(bounds, "IDLE_S", 0.1)
+    server = Server(None, ROUTES)  # type: ignore[arg-type]
+    await server.start(listen.bind(tmp_path / "s"))
+    half, busy = await Peer.connect(tmp_path / "s"), await Peer.connect(tmp_path / "s")
+    half.writer.write(b"GET /slow HTTP/1.1\r\nHo")
+    busy.send("GET", "/slow")
+    assert await asyncio.wait_for(half.reader.read(), 10) == b""
+    assert not busy.reader.at_eof()
+    busy.writer.close()
+    await server.stop()
