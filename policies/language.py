@@ -62,10 +62,14 @@ _PIDS = IntegerKind(1, 4194304, unlimited=True)
 
 HOST = Section(
     "host",
-    "Bounds over all sessions together; percentages are of the machine's memory.",
+    "Bounds over all sessions together; memory_max may be a share of the machine's memory.",
     (
         Key("memory_max", _LIMIT, "memory that all sessions together may use"),
-        Key("memory_reserve", _PROTECTION, "room inside memory_max that no call is let into"),
+        Key(
+            "memory_reserve",
+            _PROTECTION,
+            "room that no call is let into; a share is one of memory_max",
+        ),
     ),
 )
 

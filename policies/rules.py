@@ -78,11 +78,18 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostRule:
-    """Bounds over all sessions, in bytes."""
+    """Bounds over all sessions; `memory_max` in bytes, None = no bound."""
 
     memory_max: int | None
-    memory_reserve: int
+    memory_reserve: Memory
     rules: Mapping[str, str]  # setting -> file:line
+
+    def reserve_bytes(self, bound_bytes: int) -> int:
+        """Room that admission leaves free where all sessions may use `bound_bytes`.
+
+        The bound in force may be smaller than `memory_max`: it can be lowered at run time.
+        """
+        return min(self.memory_reserve.of(bound_bytes) or 0, bound_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +183,7 @@ class Policy:
         """Bounds over all sessions on a machine with `memory_total_bytes`."""
         picked = _Picked(self._host, {})
         memory_max = picked.memory("memory_max", memory_total_bytes)
-        reserve = picked.memory("memory_reserve", memory_total_bytes)
-        return HostRule(memory_max, _at_most(reserve, memory_max) or 0, picked.places())
+        return HostRule(memory_max, picked.get("memory_reserve", Memory(0)), picked.places())
 
     def session(self, facts: SessionFacts) -> SessionRule:
         """Settings of a session; linear in the number of rules."""

@@ -48,7 +48,7 @@ def host_view(core: Core) -> HostView:
     return HostView(
         memory_total_bytes=Memory.total_bytes(),
         memory_max_bytes=core.memory_max_bytes(),
-        reserve_bytes=core.policy.host.memory_reserve,
+        reserve_bytes=core.policy.host.reserve_bytes(core.memory_bytes()),
         committed_bytes=core.registry.committed_bytes,
         calls_running=core.registry.calls_running,
     )

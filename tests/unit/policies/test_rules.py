@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentcg.policies import DEFAULT, CallFacts, Policy, SessionFacts, load
+from agentcg.policies.values import Memory
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -49,9 +50,17 @@ def test_files_are_asked_in_name_order_and_the_default_last(tmp_path: Path) -> N
         "host: {memory_max: 10%, memory_reserve: 100M}",
     )
     host = rules.host(8 * GIB)
-    assert (host.memory_max, host.memory_reserve) == (4 * GIB, 100 * MIB)
+    assert (host.memory_max, host.reserve_bytes(4 * GIB)) == (4 * GIB, 100 * MIB)
     assert rules.files == ("a.yaml", "b.yaml", "default.yaml")
     assert rules.admission == DEFAULT.admission
+
+
+def test_the_reserve_is_a_share_of_the_bound_in_force() -> None:
+    """Lowering the bound at run time lowers the reserve; it never exceeds the bound."""
+    host = DEFAULT.host(64 * GIB)
+    assert host.memory_max == int(64 * GIB * 0.9)
+    assert host.reserve_bytes(1000 * MIB) == 50 * MIB
+    assert replace(host, memory_reserve=Memory(4 * GIB)).reserve_bytes(GIB) == GIB
 
 
 def test_all_conditions_of_a_match_must_hold(tmp_path: Path) -> None:
