@@ -212,9 +212,10 @@ class _Checker:
         nodes: dict[str, yaml.Node],
     ) -> None:
         """What is wrong with a rule although each of its values is right."""
+        same_whole = section.name != "host"  # its shares are of different wholes
         for lower, upper in _AT_MOST:
             both = lower in settings and upper in settings
-            if both and _exceeds(settings[lower].value, settings[upper].value):
+            if both and _exceeds(settings[lower].value, settings[upper].value, same_whole):
                 rule = f"more than {upper} ({nodes[upper].value}) of the same rule"
                 self.wrong(nodes[lower], f"{field}.{lower}", rule)
         if section.name == "sessions" and "priority" in settings and "priority" in conditions:
@@ -224,11 +225,13 @@ class _Checker:
             self.wrong(nodes["wait"], f"{field}.wait", "calls of high priority never wait")
 
 
-def _exceeds(low: Memory, high: Memory) -> bool:
-    """Whether `low` is above `high` whatever the whole is; sizes and shares do not compare."""
+def _exceeds(low: Memory, high: Memory, same_whole: bool) -> bool:
+    """Whether `low` is above `high` on any machine; a size and a share do not compare."""
     if low.bytes is not None and high.bytes is not None:
         return low.bytes > high.bytes
-    return low.share is not None and high.share is not None and low.share > high.share
+    if low.share is None or high.share is None:
+        return False
+    return same_whole and low.share > high.share
 
 
 def _known(word: str, known: tuple[str, ...]) -> str:

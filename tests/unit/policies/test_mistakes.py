@@ -125,6 +125,7 @@ def test_a_rule_that_contradicts_itself(settings: str, lower: str, upper: str) -
 def test_what_cannot_be_compared_is_no_contradiction() -> None:
     """A size and a share compare only on a machine; there the smaller maximum wins."""
     assert mistakes("version: 1\nsessions: [{memory_high: 2G, memory_max: 10%}]\n") == []
+    assert mistakes("version: 1\nhost: {memory_reserve: 20%, memory_max: 10%}\n") == []
 
 
 def test_a_rule_that_sets_the_priority_asks_for_the_asked_one() -> None:
