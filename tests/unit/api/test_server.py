@@ -17,7 +17,11 @@ from agentcg.daemon.api.exchange import Exchange, Result, Route
 from agentcg.daemon.api.server import Server
 from agentcg.daemon.messages import EndCall, IntentList
 
-_cancelled = asyncio.Event()
+
+class Slow:
+    """A handler that takes a minute unless it is cancelled, and tells."""
+
+    cancelled: asyncio.Event
 
 
 async def quick(x: Exchange) -> Result:
@@ -28,7 +32,7 @@ async def slow(x: Exchange) -> Result:
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
-        _cancelled.set()
+        Slow.cancelled.set()
         raise
     return None
 
@@ -54,6 +58,7 @@ ROUTES = (
 async def path(tmp_path: Path) -> AsyncIterator[Path]:
     server = Server(None, ROUTES)  # type: ignore[arg-type] - these routes need no service
     await server.start(listen.bind(tmp_path / "s"))
+    Slow.cancelled = asyncio.Event()
     yield tmp_path / "s"
     await server.stop()
 
@@ -113,12 +118,11 @@ async def test_bug_is_a_problem_document_without_its_text(path: Path) -> None:
 
 async def test_handler_ends_when_its_peer_goes_away(path: Path) -> None:
     """Nobody waits for room for a caller that is gone."""
-    _cancelled.clear()
     peer = await Peer.connect(path)
     peer.send("GET", "/slow")
     await asyncio.sleep(0.05)
     peer.writer.close()
-    await asyncio.wait_for(_cancelled.wait(), 10)
+    await asyncio.wait_for(Slow.cancelled.wait(), 10)
 
 
 async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +134,8 @@ async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.Mo
     await asyncio.sleep(0.05)
     status, problem = await ask(path, "POST", "/quick")
     assert (status, problem["type"]) == (429, "urn:agentcg:limit-exceeded")
-    _cancelled.clear()
     held.pop().writer.close()
-    await asyncio.wait_for(_cancelled.wait(), 10)
+    await asyncio.wait_for(Slow.cancelled.wait(), 10)
     assert (await ask(path, "POST", "/quick"))[0] == 200
     held.pop().writer.close()
 
