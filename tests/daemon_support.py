@@ -190,3 +190,40 @@ def as_user(uid: int, action: Callable[[], Any], groups: tuple[int, ...] = ()) -
         data = pipe.read()
     assert os.waitpid(pid, 0)[1] == 0
     return pickle.loads(data)
+
+
+class Stream:
+    """A reader of the stream that has seen its first line."""
+
+    def __init__(self, daemon: Api, target: str = "/v1/events", last: str = "") -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(30)
+        self._socket.connect(str(daemon.path))
+        more = f"Last-Event-ID: {last}\r\n" if last else ""
+        self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
+        self._file = self._socket.makefile("rb")
+        while b"agentcg events" not in self._file.readline():
+            pass
+
+    def take(self, count: int) -> list[Any]:
+        """The next `count` events."""
+        found: list[Any] = []
+        while len(found) < count:
+            line = self._file.readline()
+            assert line, "the stream ended"
+            if line.startswith(b"data: "):
+                found.append(json.loads(line[6:]))
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def stream(daemon: Api, target: str = "/v1/events", last: str = "") -> Iterator[Stream]:
+    opened = Stream(daemon, target, last)
+    try:
+        yield opened
+    finally:
+        opened.close()

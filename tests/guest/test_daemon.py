@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cgroup_support import process, until
-from daemon_support import Api, fresh
+from daemon_support import Api, fresh, stream
 
 SOCKET = Path("/run/agentcg/agentcg.sock")
 POLICIES = Path("/etc/agentcg/policies.d")
@@ -161,6 +161,45 @@ def test_oom_kills_the_call_and_not_the_agent(api: Api) -> None:
     assert "64M" in told["text"]
     assert api.get(f"/v1/sessions/{name}")["oom_kills"] >= 1
     api.good("DELETE", f"/v1/sessions/{name}")
+
+
+def test_call_that_declared_too_little_is_widened_while_there_is_room(api: Api) -> None:
+    """A wrong declaration does not stall a call on an idle host: its memory.high follows."""
+    name = fresh()
+    api.open(name)
+    with waiting(ALLOCATE.format(150)) as tool, stream(api, f"/v1/events?session={name}") as events:
+        call = api.begin(name, pid=tool.pid, memory_bytes=32 * MIB)
+        go(tool)
+        until(
+            lambda: (
+                int(knob(call["cgroup"], "memory.current")) > 150 * MIB
+                and int(knob(call["cgroup"], "memory.high")) > 150 * MIB
+            ),
+            PATIENCE_S,
+        )
+        kinds = [event["kind"] for event in events.take(4)]
+    assert "grant.changed" in kinds
+    assert api.good("DELETE", f"/v1/sessions/{name}?kill=true") == b""
+
+
+def test_call_over_its_grant_without_room_is_told(api: Api) -> None:
+    """Where nothing is free the call is slowed, and that is said with numbers and a way on."""
+    name = fresh()
+    api.good("PATCH", "/v1/host", {"memory_max_bytes": 100 * MIB})
+    try:
+        api.open(name)
+        with waiting(ALLOCATE.format(90)) as tool, stream(api) as events:
+            call = api.begin(name, pid=tool.pid, memory_bytes=32 * MIB)
+            go(tool)
+            told: dict[str, Any] = {}
+            while "call.over_grant" not in told or "pressure" not in told:
+                told.update({event["kind"]: event for event in events.take(1)})
+    finally:
+        api.good("PATCH", "/v1/host", {})
+        api.good("DELETE", f"/v1/sessions/{name}?kill=true")
+    assert told["call.over_grant"]["call"] == call["id"]
+    assert told["call.over_grant"]["feedback"]["code"] == "over-grant"
+    assert "memory" in told["pressure"]["text"]
 
 
 def test_fork_bomb_stays_in_its_call(api: Api) -> None:

@@ -3,59 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cgroup_support import process
-from daemon_support import Daemon, as_user, fresh, own_daemon
+from daemon_support import Daemon, as_user, fresh, own_daemon, stream
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with own_daemon() as running:
         yield running
-
-
-class Stream:
-    """A reader of the stream that has seen its first line."""
-
-    def __init__(self, daemon: Daemon, target: str = "/v1/events", last: str = "") -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
-        self._socket.connect(str(daemon.path))
-        more = f"Last-Event-ID: {last}\r\n" if last else ""
-        self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
-        self._file = self._socket.makefile("rb")
-        while b"agentcg events" not in self._file.readline():
-            pass
-
-    def take(self, count: int) -> list[Any]:
-        """The next `count` events."""
-        found: list[Any] = []
-        while len(found) < count:
-            line = self._file.readline()
-            assert line, "the stream ended"
-            if line.startswith(b"data: "):
-                found.append(json.loads(line[6:]))
-        return found
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
-
-
-@contextlib.contextmanager
-def stream(daemon: Daemon, target: str = "/v1/events", last: str = "") -> Iterator[Stream]:
-    opened = Stream(daemon, target, last)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def test_life_of_a_call_is_told_in_order(daemon: Daemon) -> None:

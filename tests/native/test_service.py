@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service without a socket, on a clock of the test's own: what time alone brings about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agentcg.daemon.messages import BeginCall, DeclareIntent, EndCall, OpenSession
+from agentcg.daemon.service import bounds
+from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.rules import PolicyInForce
+from agentcg.daemon.service.service import Service
+from agentcg.errors import LimitExceeded
+from cgroup_support import own_cgroup
+
+ROOT = Peer(uid=0, pid=os.getpid(), admin=True, locate=lambda: None)
+ALICE = Peer(uid=4501, pid=os.getpid(), admin=False, locate=lambda: None)
+
+
+class Running:
+    """A started service with session "a", and a clock that moves when told to."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.ahead_s = 0.0
+        clock = service.core.clock
+        service.core.clock = lambda: clock() + self.ahead_s
+
+    def later(self, seconds: float) -> None:
+        """Let time pass, and have the daemon look."""
+        self.ahead_s += seconds
+        self.service._sampling.tick()
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    with own_cgroup() as parent:
+        root = Root.open(parent.path / "sessions", frozenset())
+        service = Service(root, PolicyInForce(tmp_path), bpf=False)
+        service.start()
+        await service.sessions.open(ROOT, OpenSession(name="a"))
+        yield Running(service)
+        await service.stop()
+
+
+async def test_call_into_which_nothing_is_placed_expires(running: Running) -> None:
+    """A caller that died between begin and start leaves no call for ever."""
+    call = await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+    running.later(bounds.UNUSED_CALL_S - 1)
+    assert running.service.calls.get(ROOT, call.id).state == "running"
+    running.later(2)
+    ended = running.service.calls.get(ROOT, call.id)
+    assert (ended.state, ended.end_reason) == ("ended", "expired")
+    assert running.service.calls.end(ROOT, call.id, EndCall(exit_status=1)).exit_status == 1
+
+
+async def test_session_without_calls_becomes_idle(running: Running) -> None:
+    """An agent that does nothing for long is not thinking any more, and that is an event."""
+    session = running.service.core.registry.session("a")
+    assert session.phase == "thinking"
+    reader = running.service.core.bus.reader(lambda _: True)
+    running.later(200)
+    assert session.phase == "idle"
+    assert [event.text for event in reader.take()] == ["thinking -> idle"]
+
+
+async def test_intents_expire(running: Running) -> None:
+    """A declaration holds until its deadline and is then neither listed nor kept."""
+    running.service.intents.declare(ROOT, "a", DeclareIntent(kind="call", deadline_s=10))
+    running.later(9)
+    assert len(running.service.intents.list(ROOT, "a").intents) == 1
+    running.later(2)
+    assert running.service.intents.list(ROOT, "a").intents == []
+    assert running.service.core.registry.session("a").record.intents == []
+
+
+async def test_intents_are_bounded(running: Running) -> None:
+    """Of too many declarations the oldest go: they are only advice."""
+    for number in range(bounds.INTENTS_PER_SESSION_MAX + 1):
+        running.service.intents.declare(ROOT, "a", DeclareIntent(kind="call", tool=f"t{number}"))
+    kept = running.service.intents.list(ROOT, "a").intents
+    assert [intent.tool for intent in kept][:1] == ["t1"]
+    assert len(kept) == bounds.INTENTS_PER_SESSION_MAX
+
+
+async def test_sessions_of_a_user_are_bounded(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more than the bound is refused, for that user alone."""
+    monkeypatch.setattr(bounds, "SESSIONS_PER_UID_MAX", 1)
+    await running.service.sessions.open(ALICE, OpenSession(name="b"))
+    with pytest.raises(LimitExceeded, match="uid 4501"):
+        await running.service.sessions.open(ALICE, OpenSession(name="c"))
+    assert not (running.service.core.root.cgroup.path / "c").exists()
+
+
+async def test_calls_of_a_session_are_bounded(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Running and lingering calls together, whatever the policy allows."""
+    monkeypatch.setattr(bounds, "CALLS_PER_SESSION_MAX", 2)
+    for _ in range(2):
+        await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+    with pytest.raises(LimitExceeded, match="running or lingering"):
+        await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+
+
+async def test_ended_calls_are_bounded(running: Running) -> None:
+    """The oldest accounts are dropped, the numbers stay."""
+    registry = running.service.core.registry
+    registry._ended_kept = 3
+    for _ in range(5):
+        call = await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+        running.service.calls.end(ROOT, call.id, EndCall())
+    assert len(registry.ended) == 3
+    assert registry.calls_total == 5
+
+
+async def test_committed_memory_returns_to_nothing(running: Running) -> None:
+    """The running sum of what is promised has no drift over begins, changes and ends."""
+    registry = running.service.core.registry
+    for size in (64, 128, 256):
+        request = BeginCall(tool="Bash", memory_bytes=size << 20)
+        call = await running.service.calls.begin(ROOT, "a", request)
+        assert registry.committed_bytes == size << 20
+        running.later(1)
+        running.service.calls.end(ROOT, call.id, EndCall())
+    assert (registry.committed_bytes, registry.calls_running) == (0, 0)
