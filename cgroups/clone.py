@@ -16,8 +16,10 @@ import ctypes
 import errno
 import os
 import signal
+from typing import TYPE_CHECKING
 
-from agentcg.cgroups.refusal import clone_refused
+if TYPE_CHECKING:
+    from agentcg.errors import CgroupError
 
 CLONE_INTO_CGROUP = 0x200000000
 CLONE_CLEAR_SIGHAND = 0x100000000
@@ -67,7 +69,7 @@ def fork_into(cgroup_fd: int, *, clear_signal_handlers: bool = False) -> int:
     before 5.3), EDEADLK (more than one thread).
     """
     if threads() != 1:
-        raise clone_refused(cgroup_fd, errno.EDEADLK)
+        raise _refused(cgroup_fd, errno.EDEADLK)
     flags = CLONE_INTO_CGROUP | (CLONE_CLEAR_SIGHAND if clear_signal_handlers else 0)
     args = _CloneArgs(flags=flags, exit_signal=signal.SIGCHLD, cgroup=cgroup_fd)
     python = ctypes.pythonapi
@@ -79,5 +81,11 @@ def fork_into(cgroup_fd: int, *, clear_signal_handlers: bool = False) -> int:
     number = ctypes.get_errno()
     python.PyOS_AfterFork_Parent()
     if pid < 0:
-        raise clone_refused(cgroup_fd, number)
+        raise _refused(cgroup_fd, number)
     return pid
+
+
+def _refused(cgroup_fd: int, number: int) -> CgroupError:
+    from agentcg.cgroups.refusal import clone_refused  # noqa: PLC0415 - only for an error
+
+    return clone_refused(cgroup_fd, number)
