@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import msgspec
@@ -20,12 +21,17 @@ from agentcg.errors import CgroupError
 
 log = logging.getLogger(__name__)
 
+_STEP = 32  # sessions between two looks at requests
+_PAUSE_S = 0.05
+
 
 class Grants:
     """Changes of limits after the begin."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._stale = False
+        self._sharing: asyncio.Task[None] | None = None
 
     def apply(self, call: LiveCall, grant: Grant) -> None:
         """Put a new grant in force; it survives the daemon from then on."""
@@ -54,24 +60,46 @@ class Grants:
             self._core.publish("call.over_grant", told.text, call.session, call.id, told)
 
     def share_protection(self) -> None:
-        """Share `memory.low` out anew: sessions came or went, or the bound has changed."""
-        core = self._core
-        sessions = core.registry.sessions
-        shares = protect(
-            (
-                Protection(s.name, s.record.priority, s.record.protect_bytes)
-                for s in sessions.values()
-            ),
-            core.memory_bytes(),
+        """Share `memory.low` out anew, soon: sessions came or went, or the bound has changed.
+
+        Not at once, since it can concern all sessions: a burst of opens is shared out once, and
+        in steps between which requests are answered.
+        """
+        self._stale = True
+        if self._sharing is None or self._sharing.done():
+            self._sharing = asyncio.get_running_loop().create_task(self._share(), name="protect")
+
+    async def _share(self) -> None:
+        while self._stale:
+            self._stale = False
+            for number, (name, low_bytes) in enumerate(self._shares().items()):
+                self._protect(name, low_bytes)
+                if number % _STEP == _STEP - 1:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(_PAUSE_S)
+
+    def _shares(self) -> dict[str, int]:
+        wanted = (
+            Protection(s.name, s.record.priority, s.record.protect_bytes)
+            for s in self._core.registry.sessions.values()
         )
-        for name, low_bytes in shares.items():
-            session = sessions[name]
-            if session.protected_bytes == low_bytes:
-                continue
-            session.protected_bytes = low_bytes
-            runtime_bytes = min(session.record.runtime_protect_bytes, low_bytes)
-            try:
-                session.cgroup.apply(core.enforceable(Limits(memory_low=low_bytes)))
-                session.runtime.apply(core.enforceable(Limits(memory_low=runtime_bytes)))
-            except CgroupError as error:
-                log.error("session %s is not protected: %s", name, error)
+        return protect(wanted, self._core.memory_bytes())
+
+    def _protect(self, name: str, low_bytes: int) -> None:
+        session = self._core.registry.sessions.get(name)
+        if session is None or session.protected_bytes == low_bytes:
+            return
+        runtime_bytes = min(session.record.runtime_protect_bytes, low_bytes)
+        enforceable = self._core.enforceable
+        try:
+            session.cgroup.apply(enforceable(Limits(memory_low=low_bytes)))
+            session.runtime.apply(enforceable(Limits(memory_low=runtime_bytes)))
+        except CgroupError as error:
+            log.error("session %s is not protected: %s", name, error)
+            return
+        session.protected_bytes = low_bytes
+
+    def close(self) -> None:
+        """Stop sharing out."""
+        if self._sharing is not None:
+            self._sharing.cancel()

@@ -96,6 +96,7 @@ class Service:
         self.core.tracking.close()
         self.core.watcher.close()
         self._mover.close()
+        self._grants.close()
         for session in self.core.registry.sessions.values():
             for call in session.calls.values():
                 call.cgroup.close()

@@ -99,7 +99,7 @@ def test_grant_is_what_the_kernel_enforces(api: Api) -> None:
     assert knob(leaf, "cpu.weight") == str(grant["cpu_weight"])
     assert knob(leaf, "pids.max") == str(grant["pids_max"])
     assert knob(leaf, "memory.oom.group") == "1"
-    assert knob(session["runtime"], "memory.low") != "0"
+    until(lambda: knob(session["runtime"], "memory.low") != "0")
     changed = api.good("PATCH", f"/v1/calls/{call['id']}", {"memory_bytes": 96 * MIB})
     assert knob(leaf, "memory.high") == str(changed["grant"]["memory_high_bytes"])
     api.good("DELETE", f"/v1/sessions/{name}")
@@ -263,6 +263,7 @@ def test_stop_leaves_agents_and_limits(api: Api) -> None:
     name = fresh()
     with process() as agent:
         session = api.open(name, pids=[agent.pid])
+        until(lambda: knob(session["runtime"], "memory.low") != "0")
         before = knob(session["runtime"], "memory.low")
         systemctl("stop", "agentcgd")
         assert agent.poll() is None
