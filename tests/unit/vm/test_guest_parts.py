@@ -42,9 +42,9 @@ def test_the_mirror_is_the_hosts_own() -> None:
 def test_the_mirror_is_found_before_lists_are_fetched() -> None:
     """Without fetched lists apt knows no origin: the customary path decides."""
     lines = [
-        "https://other.example/apt stable",
-        "https://mirror.example/debian-security trixie-security",
-        "https://mirror.example/debian/ trixie",
+        "https://other.example/apt stable $(ORIGIN) $(LABEL)",
+        "https://mirror.example/debian-security trixie-security $(ORIGIN) $(LABEL)",
+        "https://mirror.example/debian/ trixie $(ORIGIN) $(LABEL)",
     ]
     assert choose_mirror(lines) == "https://mirror.example/debian"
     assert choose_mirror(["https://other.example/apt stable Other Other"]) is None

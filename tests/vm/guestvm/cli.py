@@ -16,7 +16,7 @@ from guestvm.channel import Outcome, Request
 from guestvm.errors import STATUS_GUEST_FAILED, STATUS_TIMEOUT, STATUS_USAGE, GuestError, UsageError
 from guestvm.guest import ALIGN_S, DETERMINISTIC_ENV, WORK, Guest, Options, machine
 from guestvm.instance import instances, remove_leftovers
-from guestvm.kernels import choose_kernels, load_kernels
+from guestvm.kernels import Kernel, choose_kernels, load_kernels
 from guestvm.options import build_parser, parse_fetch, parse_push
 from guestvm.snapshot import snapshot
 from guestvm.terminal import interactive
@@ -109,11 +109,8 @@ def _status(outcome: Outcome, timeout_s: float | None) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    kernels = choose_kernels(load_kernels(), arguments.kernel)
-    if len(kernels) > 1:
-        raise UsageError("a guest has one kernel")
     guest = Guest(arguments.name)
-    guest.start(kernels[0], _options(arguments), detached=True)
+    guest.start(_one_kernel(arguments), _options(arguments), detached=True)
     try:
         if arguments.install:
             guest.install()
@@ -123,6 +120,13 @@ def _up(arguments: argparse.Namespace) -> int:
         guest.instance.stop()
         raise
     return 0
+
+
+def _one_kernel(arguments: argparse.Namespace) -> Kernel:
+    kernels = choose_kernels(load_kernels(), arguments.kernel)
+    if len(kernels) > 1:
+        raise UsageError("a guest has one kernel")
+    return kernels[0]
 
 
 def _running(name: str) -> Guest:
@@ -137,7 +141,17 @@ def _exec(arguments: argparse.Namespace) -> int:
 
 
 def _shell(arguments: argparse.Namespace) -> int:
-    guest = _running(arguments.name)
+    if arguments.name:
+        return _login(_running(arguments.name))
+    guest = Guest(f"shell-{os.getpid()}")
+    try:
+        guest.start(_one_kernel(arguments), _options(arguments), detached=False)
+        return _login(guest)
+    finally:
+        guest.instance.stop()
+
+
+def _login(guest: Guest) -> int:
     guest.install()
     return interactive(guest, ["/bin/bash", "-l"], WORK)
 

@@ -80,27 +80,34 @@ def _apt(argv: list[str]) -> int:
 def choose_mirror(lines: Iterable[str]) -> str | None:
     """The Debian mirror among lines of "site suite origin label"; security archives do not count.
 
-    Origin and label are missing while the host has not fetched its package lists: then a site
-    counts whose suite is a plain name or "-updates" and whose path ends in /debian.
+    While the host has not fetched its package lists apt leaves "$(ORIGIN) $(LABEL)" as they are:
+    then the customary path of a mirror, /debian, decides.
     """
     fallback: str | None = None
     for line in lines:
         site, suite, *names = line.split()
         if names == ["Debian", "Debian"] and "security" not in suite:
             return site.rstrip("/")
-        if not names and site.rstrip("/").endswith("/debian") and "security" not in suite:
+        known = [name for name in names if not name.startswith("$(")]
+        if not known and site.rstrip("/").endswith("/debian") and "security" not in suite:
             fallback = fallback or site.rstrip("/")
     return fallback
 
 
 def mirror() -> str:
     """The mirror that this host's own apt sources name."""
-    command = ["apt-get", "indextargets", "--format", _TARGET_FORMAT, "Created-By: Packages"]
+    # Without --no-release-info apt names only sources whose lists it has fetched.
+    site = choose_mirror(_targets()) or choose_mirror(_targets("--no-release-info"))
+    if site is None:
+        raise GuestError("this host's apt sources name no Debian mirror (apt-get indextargets)")
+    return site
+
+
+def _targets(*options: str) -> list[str]:
+    command = ["apt-get", "indextargets", *options, "--format", _TARGET_FORMAT]
+    command += ["Created-By: Packages"]
     try:
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise GuestError(f"apt-get cannot name this host's package sources: {error}") from error
-    site = choose_mirror(line for line in output.splitlines() if len(line.split()) >= 2)
-    if site is None:
-        raise GuestError("this host's apt sources name no Debian mirror (apt-get indextargets)")
-    return site
+    return [line for line in output.splitlines() if len(line.split()) >= 2]
