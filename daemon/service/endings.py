@@ -61,6 +61,8 @@ class Endings:
 
     def populated_changed(self, call: LiveCall) -> None:
         """The kernel says that the leaf was populated or emptied."""
+        if self._core.registry.calls.get(call.id) is not call:
+            return  # ended by what came before in the same batch of news
         try:
             populated = call.cgroup.events().populated
         except CgroupGone:

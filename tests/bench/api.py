@@ -33,6 +33,7 @@ from typing import Any
 
 from agentcg.cgroups import Cgroup, find_mount
 
+WARM_UP = 20
 BEGIN = b'{"tool":"Bash","command":"make test","memory_bytes":268435456}'
 END = b'{"exit_status":0}'
 
@@ -107,11 +108,15 @@ def alone(path: str, pid: int, pairs: int) -> dict[str, float]:
 
 
 def _scheduled(
-    path: str, number: int, start: float, interval_s: float, count: int, out: Any
+    path: str, offset_s: float, interval_s: float, count: int, ready: Any, out: Any
 ) -> None:
-    name = f"bench-{os.getpid()}-{number}"
+    name = f"bench-{os.getpid()}"
     seen: list[tuple[float, float]] = []
     with session(path, name) as raw:
+        for _ in range(WARM_UP):
+            raw.pair(name)
+        ready.wait()
+        start = time.perf_counter() + offset_s
         for turn in range(count):
             due = start + turn * interval_s
             if (left := due - time.perf_counter()) > 0:
@@ -124,18 +129,11 @@ def _scheduled(
 def sustained(path: str, clients: int, rate: int, seconds: int) -> dict[str, Any]:
     """`clients` processes, together `rate` pairs a second."""
     out: Any = multiprocessing.Queue()
-    start = time.perf_counter() + 1.0
+    ready = multiprocessing.Barrier(clients)
     workers = [
         multiprocessing.Process(
             target=_scheduled,
-            args=(
-                path,
-                n,
-                start + n / rate,
-                clients / rate,
-                rate * seconds // clients,
-                out,
-            ),
+            args=(path, n / rate, clients / rate, rate * seconds // clients, ready, out),
         )
         for n in range(clients)
     ]
