@@ -18,7 +18,8 @@ from guestvm.channel import Request
 from guestvm.guest import Guest, Options, machine
 from guestvm.kernels import Kernel
 from guestvm.rootfs import kernel_version
-from guestvm.snapshot import Discard, snapshot
+from guestvm.sinks import Discard
+from guestvm.snapshot import snapshot
 
 Figures = dict[str, object]
 REPEATS = 5
@@ -33,7 +34,7 @@ def bench(kernel: Kernel, options: Options, *, cold_build: bool) -> Figures:
     if cold_build:
         figures |= _in_empty_cache(kernel, options)
     built = machine(kernel, options)
-    figures["kernel"] = kernel_version(built.vmlinux.parent, kernel)
+    figures["kernel"] = kernel_version(built.root.parent, kernel)
     cold = Options(options.memory_bytes, options.cpus, cold=True)
     figures["first_command_cold_boot_s"] = _timed(lambda: _run(kernel, cold, ["true"]))
     snapshot(built)

@@ -17,7 +17,7 @@ from guestvm.errors import STATUS_GUEST_FAILED, STATUS_TIMEOUT, STATUS_USAGE, Gu
 from guestvm.guest import ALIGN_S, DETERMINISTIC_ENV, WORK, Guest, Options, machine
 from guestvm.instance import instances, remove_leftovers
 from guestvm.kernels import Kernel, choose_kernels, load_kernels
-from guestvm.options import build_parser, parse_fetch, parse_push
+from guestvm.options import build_parser
 from guestvm.snapshot import snapshot
 from guestvm.terminal import interactive
 
@@ -37,6 +37,9 @@ def main(argv: list[str]) -> int:
     except GuestError as error:
         progress.warn(f"FAILED (this is not the command's status): {error}")
         return STATUS_GUEST_FAILED
+    except BrokenPipeError:  # whoever reads our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return status
@@ -76,12 +79,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
     """What `run` and `exec` do once the guest is there."""
-    pushes = [parse_push(text) for text in arguments.push]
     deterministic = getattr(arguments, "deterministic", False)
-    fetches = [parse_fetch(text) for text in arguments.fetch]
     if arguments.install:
         guest.install()
-    for source, target in pushes:
+    for source, target in arguments.push:
         guest.push(source, target)
     outcome = guest.run(
         Request(
@@ -96,7 +97,7 @@ def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
         stdin=sys.stdin.buffer if arguments.stdin else None,
         timeout_s=arguments.timeout,
     )
-    for path, directory in fetches:
+    for path, directory in arguments.fetch:
         guest.fetch(path, directory)
     return _status(outcome, arguments.timeout)
 
@@ -114,8 +115,8 @@ def _up(arguments: argparse.Namespace) -> int:
     try:
         if arguments.install:
             guest.install()
-        for text in arguments.push:
-            guest.push(*parse_push(text))
+        for source, target in arguments.push:
+            guest.push(source, target)
     except BaseException:
         guest.instance.stop()
         raise

@@ -16,15 +16,16 @@ from typing import IO, cast
 
 from guestvm import host, project
 from guestvm.channel import Channel, Outcome, Request, Sink
-from guestvm.errors import GuestError, UsageError
+from guestvm.errors import GuestError
 from guestvm.initrd import initrd
 from guestvm.instance import Instance
 from guestvm.kernels import Kernel
 from guestvm.qemu import Machine
 from guestvm.rootfs import rootfs
+from guestvm.sinks import Collect
 from guestvm.snapshot import BOOT_TIMEOUT_S, settle, snapshot
 
-GREETING_TIMEOUT_S = 20.0
+GREETING_TIMEOUT_S = 60.0
 STEP_TIMEOUT_S = 120.0
 WORK = f"/{project.WORK}"
 SKIPPED = frozenset((".git", ".venv", "__pycache__", "node_modules", ".cache"))
@@ -53,22 +54,6 @@ class Options:
     cpus: int
     deterministic: bool = False
     cold: bool = False  # boot, even where a snapshot would do
-
-
-class Collect:
-    """Output to look at."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes, /) -> object:
-        """Keep it."""
-        self.data += data
-        return len(data)
-
-    def flush(self) -> object:
-        """Nothing."""
-        return None
 
 
 def machine(kernel: Kernel, options: Options) -> Machine:
@@ -130,8 +115,6 @@ class Guest:
 
     def push(self, source: Path, target: str) -> None:
         """Copy a directory (without .git, caches and environments) or a file to `target`."""
-        if not source.exists():
-            raise UsageError(f"{source}: there is no such file or directory")
         with tempfile.TemporaryFile() as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
                 name = "." if source.is_dir() else source.name
@@ -166,7 +149,7 @@ class Guest:
             sink = stdout or errors
             outcome = channel.run(request, sink, errors, stdin, timeout_s=STEP_TIMEOUT_S)
         if outcome.status:
-            raise GuestError(f"{what} failed: {errors.data.decode(errors='replace').strip()}")
+            raise GuestError(f"{what} failed: {errors.text()}")
 
     def run(
         self,

@@ -85,7 +85,7 @@ class Instance:
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory.mkdir(parents=True)
             lock = (self.directory / _LOCK).open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
     def _create_disk(self, base: Path) -> None:

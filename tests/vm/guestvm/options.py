@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from guestvm.errors import STATUS_GUEST_FAILED, STATUS_TIMEOUT, UsageError
+from guestvm.errors import STATUS_GUEST_FAILED, STATUS_TIMEOUT
 
 MEMORY_MIN_BYTES = 512 << 20
 MEMORY_MAX_BYTES = 64 << 30
@@ -65,8 +65,10 @@ def parse_push(text: str) -> tuple[Path, str]:
     """SOURCE[:DEST] of --push; DEST is /srv/<name of SOURCE> if it is not said."""
     source, _, target = text.partition(":")
     if not source or (target and not target.startswith("/")):
-        raise UsageError(f"--push {text}: give DIR or DIR:/ABSOLUTE/PATH")
+        raise argparse.ArgumentTypeError(f"{text!r} is not DIR or DIR:/ABSOLUTE/PATH")
     path = Path(source)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no {source}")
     return path, target or f"/srv/{path.resolve().name}"
 
 
@@ -74,7 +76,7 @@ def parse_fetch(text: str) -> tuple[str, Path]:
     """PATH:DIR of --fetch."""
     source, _, target = text.partition(":")
     if not source.startswith("/") or not target:
-        raise UsageError(f"--fetch {text}: give /PATH/IN/GUEST:DIR")
+        raise argparse.ArgumentTypeError(f"{text!r} is not /PATH/IN/GUEST:DIR")
     return source, Path(target)
 
 
@@ -139,6 +141,7 @@ def _install(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--push",
         action="append",
+        type=parse_push,
         default=[],
         metavar="DIR[:DEST]",
         help="copy a directory or a file into the directory DEST (/srv/<name>)",
@@ -152,6 +155,7 @@ def _command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fetch",
         action="append",
+        type=parse_fetch,
         default=[],
         metavar="PATH:DIR",
         help="afterwards copy a file or directory of the guest into DIR",

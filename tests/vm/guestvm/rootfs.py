@@ -7,6 +7,7 @@ writes the disk image; nothing is mounted, so that it works in any container.
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from pathlib import Path
@@ -56,6 +57,8 @@ def rootfs() -> Path:
 
 def _build(directory: Path) -> None:
     kernels = load_kernels()
+    if os.geteuid() != 0:
+        raise GuestError("building the root needs root once: run `tests/vm/guest build` as root")
     say("building the root file system and fetching the kernels (about a minute, once)")
     started_s = time.monotonic()
     program = host.program("mmdebstrap")

@@ -13,8 +13,9 @@ from guestvm import cache, host
 from guestvm.channel import Channel, Request
 from guestvm.errors import GuestError
 from guestvm.instance import Instance, Saved
-from guestvm.progress import say
+from guestvm.progress import say, warn
 from guestvm.qemu import DISK, Machine, qemu_argv
+from guestvm.sinks import Collect
 
 BOOT_TIMEOUT_S = 240.0
 SETTLE_TIMEOUT_S = 240.0
@@ -23,26 +24,23 @@ _RAM = "ram.zst"
 _SETTLE = "systemctl is-system-running --wait && sync"
 
 
-class Discard:
-    """Output that nobody wants."""
-
-    def write(self, data: bytes, /) -> object:
-        """Nothing."""
-        return len(data)
-
-    def flush(self) -> object:
-        """Nothing."""
-        return None
-
-
 def snapshot(machine: Machine) -> Saved:
     """The saved state of a booted `machine`; boots one if there is none."""
     program = host.program("qemu-system-x86_64")
     version = subprocess.run([program, "--version"], check=True, capture_output=True).stdout
     key = cache.content_key([version, _SETTLE, "\0".join(qemu_argv(machine, program))])
     what = f"the snapshot of kernel {machine.kernel}"
-    entry = cache.entry("snapshot", key, what, lambda to: _save(machine, to), keep=8)
+    entry = cache.entry("snapshot", key, what, lambda to: _try_twice(machine, to), keep=8)
     return Saved(entry / DISK, entry / _RAM)
+
+
+def _try_twice(machine: Machine, directory: Path) -> None:
+    """Multi-threaded emulation trips over a kernel that patches itself, once in many boots."""
+    try:
+        _save(machine, directory)
+    except GuestError as error:
+        warn(f"trying again: {error}")
+        _save(machine, directory)
 
 
 def _save(machine: Machine, directory: Path) -> None:
@@ -61,11 +59,12 @@ def _save(machine: Machine, directory: Path) -> None:
 
 def settle(instance: Instance) -> None:
     """Wait until a booted guest has nothing left to do."""
+    output = Collect()
     with Channel(instance.directory, instance.failure, BOOT_TIMEOUT_S) as channel:
         request = Request(["/bin/sh", "-c", _SETTLE])
-        outcome = channel.run(request, Discard(), Discard(), timeout_s=SETTLE_TIMEOUT_S)
+        outcome = channel.run(request, output, output, timeout_s=SETTLE_TIMEOUT_S)
     if outcome.status:
-        raise instance.failure(f"it does not settle: {outcome.status}")
+        raise instance.failure(f"it does not settle: {output.text()}")
 
 
 def _migrate(instance: Instance, directory: Path) -> None:
