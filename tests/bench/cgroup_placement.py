@@ -164,11 +164,11 @@ def measure(top: Cgroup, rounds: int) -> dict[str, object]:
     return result
 
 
-def remount(option: str) -> None:
-    """Change an option of the cgroup v2 mount; the others stay as they are."""
+def remount(*wanted: str) -> None:
+    """Set options of the cgroup v2 mount; of the others, `favordynmods` goes, the rest stays."""
     mount = find_mount()
     kept = mount.options & {"nsdelegate", "memory_recursiveprot", "memory_localevents"}
-    options = ",".join(["remount", *sorted(kept), option])
+    options = ",".join(["remount", *sorted(kept), *wanted])
     subprocess.run(["mount", "-o", options, str(mount.path)], check=True)
 
 
@@ -191,7 +191,7 @@ def main() -> int:
                 try:
                     runs.append(measure(top, arguments.rounds))
                 finally:
-                    remount("nofavordynmods")
+                    remount()
         root.remove_tree(name)
     report = {
         "kernel": platform.release(),
