@@ -23,7 +23,9 @@ IMAGE_SIZE = "4G"  # sparse
 IMAGE_FILES = Path(__file__).resolve().parent.parent / "image"
 CUSTOMIZE = IMAGE_FILES / "customize.sh"
 
-SYSTEM_PACKAGES = "systemd systemd-sysv dbus kmod mount util-linux passwd procps iproute2 attr curl time"
+SYSTEM_PACKAGES = (
+    "systemd systemd-sysv dbus kmod mount util-linux passwd procps iproute2 attr curl time"
+)
 PROJECT_PACKAGES = (
     "python3 python3-bpfcc libbpf1 bpftool python3-aiohttp python3-msgspec "
     "python3-prometheus-client python3-psutil python3-pyroute2 python3-rich python3-sdnotify "
