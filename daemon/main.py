@@ -133,6 +133,7 @@ async def run(asked: Options) -> None:
     await stop.wait()
     log.info("stopping; sessions and calls go on")
     notifier.stopping()
+    service.stopping()
     watchdog.cancel()
     await server.stop()
     await service.stop()

@@ -107,6 +107,7 @@ class Endings:
     def end(self, call: LiveCall, reason: EndReason) -> Call:
         """End a running call: it is over, or lingers while processes are left in its leaf."""
         core = self._core
+        core.tracking.catch_up()
         try:
             left = call.cgroup.procs()
             usage = call.cgroup.usage()

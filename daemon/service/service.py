@@ -46,7 +46,7 @@ class Service:
 
     def __init__(self, root: Root, policy: PolicyInForce, *, bpf: bool = True) -> None:
         watcher: Watcher[LiveCall | str] = Watcher()
-        self.core = Core(root, policy, watcher, Tracking())
+        self.core = Core(root, policy, watcher, Tracking(root.cgroup.path))
         self._bpf = bpf
         self._mover = Mover()
         self._endings = Endings(self.core)
@@ -86,9 +86,12 @@ class Service:
                 remedy="`agentcg doctor` says what is missing; --bpf auto starts without it",
             )
 
+    def stopping(self) -> None:
+        """Tell readers of events, while they can still be told."""
+        self.core.bus.publish("daemon.stopping", "Sessions and calls go on.")
+
     async def stop(self) -> None:
         """Let go of everything. Sessions, calls and their limits stay as they are."""
-        self.core.bus.publish("daemon.stopping", "Sessions and calls go on.")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -7,6 +7,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from agentcg.bpf import Accounting, Counters, ExecEvent, ExitEvent, OomEvent
@@ -14,7 +16,6 @@ from agentcg.errors import BpfError
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["auto", "off", "on"]
 State = Literal["bpf", "cgroup", "starting"]
 BpfEvent = ExecEvent | ExitEvent | OomEvent
 
@@ -23,12 +24,13 @@ class Tracking:
     """Tracks leaves in BPF once the programs are attached; before and without it, does nothing.
 
     `state`: "starting" until that is decided, then "bpf", or "cgroup" with `reason` saying why
-    only cgroup files count.
+    only cgroup files count. `scope`: the root of all sessions; what runs elsewhere pays nothing.
     """
 
-    def __init__(self, open_accounting: Callable[[], Accounting] = Accounting.open) -> None:
-        self._open = open_accounting
+    def __init__(self, scope: Path) -> None:
+        self._scope = scope
         self._accounting: Accounting | None = None
+        self._on_event: Callable[[BpfEvent], None] = lambda _: None
         self.state: State = "cgroup"
         self.reason = "switched off (--bpf off)"
 
@@ -37,19 +39,23 @@ class Tracking:
         self.state, self.reason = "starting", "programs are being attached"
         loop = asyncio.get_running_loop()
         try:
-            self._accounting = await loop.run_in_executor(None, self._open)
+            self._accounting = await loop.run_in_executor(
+                None, partial(Accounting.open, scope=self._scope)
+            )
         except (BpfError, OSError) as error:
             self.state, self.reason = "cgroup", str(error)
             log.warning("accounting from cgroup files alone: %s", error)
             return False
         self.state, self.reason = "bpf", "raw tracepoints"
-        loop.add_reader(self._accounting.fileno(), self._deliver, self._accounting, on_event)
+        self._on_event = on_event
+        loop.add_reader(self._accounting.fileno(), self.catch_up)
         return True
 
-    @staticmethod
-    def _deliver(accounting: Accounting, on_event: Callable[[BpfEvent], None]) -> None:
-        for event in accounting.poll():
-            on_event(event)
+    def catch_up(self) -> None:
+        """Deliver what the kernel has written so far: before an account is closed, too."""
+        if self._accounting is not None:
+            for event in self._accounting.poll():
+                self._on_event(event)
 
     def track(self, cgroup_id: int) -> None:
         """Count what happens in a leaf; one that is tracked already keeps its counts."""

@@ -100,6 +100,14 @@ def test_users_see_their_own_events_and_the_host_s(daemon: Daemon) -> None:
     assert as_user(4401, watch) == mine
 
 
+def test_stop_is_told_and_ends_the_stream(daemon: Daemon) -> None:
+    """Readers learn that the daemon stops, and do not keep it from stopping."""
+    with stream(daemon) as events:
+        daemon.stop()
+        assert events.take(1)[0]["kind"] == "daemon.stopping"
+    daemon.start()
+
+
 def test_bad_last_event_id_is_refused(daemon: Daemon) -> None:
     """An id that this daemon cannot have given is a mistake, not the beginning of time."""
     for bad in ("x", "-1", "9" * 30):
