@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from daemon_support import Daemon, fresh, own_daemon
 
 from agentcg.bpf import Accounting
+from daemon_support import Daemon, fresh, own_daemon
 
 TOOL = """
 import subprocess, sys
