@@ -30,6 +30,7 @@ EXPLAINED = {
     "agentcg": "the daemon's sessions: a cgroup for every call, by priority",
 }
 LIVE_S, LOG_S = 1.0, 5.0  # between two pictures
+WAIT_S = 30.0  # so long an agent lets the daemon hold a call back, as a client with patience does
 
 
 @dataclass
@@ -83,6 +84,7 @@ def show(names: Sequence[str], *, live: bool, columns: int) -> int:
         shape=PlanShape(speed=SPEED),
         socket=socket_path(),
         controls=CONTROLS,
+        wait_s=WAIT_S,
     )
     print(
         f"Three agents, one of high and two of low priority, at {SPEED:.0f} times the recorded"
