@@ -17,6 +17,7 @@ from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import InvalidInput
 
+_COLLECT_S = 0.01  # events come in bursts: one write for all of a burst
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 
@@ -34,10 +35,13 @@ async def stream(x: Exchange) -> Result:
     await response.prepare(x.request)
     with reader:
         await _send(response, reader)
+    if x.request.transport is not None:
+        x.request.transport.abort()  # what is in its buffer would never be taken
     return response
 
 
 async def _send(response: web.StreamResponse, reader: Reader) -> None:
+    """Until the peer goes, which cancels this, or takes nothing for too long, which ends it."""
     await response.write(b": agentcg events\n\n")  # so that the client knows that it is connected
     while True:
         chunk = b"".join(encode(event) for event in reader.take())
@@ -46,7 +50,9 @@ async def _send(response: web.StreamResponse, reader: Reader) -> None:
                 await response.write(chunk)
         except TimeoutError:
             return
-        if not await reader.wait(bounds.KEEPALIVE_S):
+        if await reader.wait(bounds.KEEPALIVE_S):
+            await asyncio.sleep(_COLLECT_S)
+        else:
             await response.write(b": still here\n\n")
 
 

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from agentcg.daemon.messages import EVENTS_KEPT, Event, EventKind, Feedback
 
@@ -65,11 +66,10 @@ class Bus:
     def after(self, position: int) -> tuple[Event | None, list[Entry]]:
         """What came after the event with id `position`: a gap, if there is one, and the rest."""
         position = min(position, self.last_id)  # beyond: an id of another host's daemon
-        first = self.last_id - len(self._ring) + 1
-        if position + 1 >= first:
-            skip = position + 1 - first
-            return None, [entry for i, entry in enumerate(self._ring) if i >= skip]
-        return self._gap(first - 1), list(self._ring)
+        missed = self.last_id - position
+        if missed > len(self._ring):
+            return self._gap(self.last_id - len(self._ring)), list(self._ring)
+        return None, [*islice(reversed(self._ring), missed)][::-1]
 
     def _gap(self, last_lost: int) -> Event:
         return Event(

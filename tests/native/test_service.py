@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from agentcg.daemon.api import bounds as api_bounds
+from agentcg.daemon.api import listen
+from agentcg.daemon.api.routes import ROUTES
+from agentcg.daemon.api.server import Server
 from agentcg.daemon.messages import BeginCall, DeclareIntent, EndCall, OpenSession
 from agentcg.daemon.service import bounds
 from agentcg.daemon.service.peers import Peer
@@ -119,6 +124,24 @@ async def test_ended_calls_are_bounded(running: Running) -> None:
         running.service.calls.end(ROOT, call.id, EndCall())
     assert len(registry.ended) == 3
     assert registry.calls_total == 5
+
+
+async def test_reader_that_takes_nothing_is_dropped(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stalled stream of events is cut, so that it holds no connection for ever."""
+    monkeypatch.setattr(api_bounds, "WRITE_S", 0.2)
+    server = Server(running.service, ROUTES)
+    await server.start(listen.bind(tmp_path / "sock"))
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "sock", limit=1024)
+    writer.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"agentcg events")
+    async with asyncio.timeout(30):
+        while server.connections:
+            running.service.core.bus.publish("pressure", "x" * 50_000)
+            await asyncio.sleep(0.005)
+    writer.close()
+    await server.stop()
 
 
 async def test_committed_memory_returns_to_nothing(running: Running) -> None:
