@@ -16,8 +16,8 @@ def table(report: Report) -> Table:
     shown = Table(title=_title(report), title_justify="left", box=None, pad_edge=False)
     shown.add_column("control", no_wrap=True, min_width=len("agentcg"))
     shown.add_column("session", no_wrap=True)
-    for name in ("survived", "wall", "x alone", "P95 alloc", "calls", "OOM kills"):
-        shown.add_column(name, justify="right", no_wrap=True)
+    for name in ("survived", "wall", "x alone", "P95 alloc", "calls", "kills"):
+        shown.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     before = ""
     for row in report.summary:
         if before and row.control != before:

@@ -57,6 +57,8 @@ def test_the_table_fits_eighty_columns() -> None:
         [line("none", "high", 0), line("none", "low", 3), line("agentcg", "high", 3)], 80
     )
     assert max(len(text.rstrip()) for text in lines) <= 80
+    assert lines[1].split("  ")[-1].strip() == "kills"
+    assert "P95 alloc" in lines[1]
     rows = [text.split() for text in lines if "github3.py-673" in text]
     assert rows == [
         ["none", "high", "github3.py-673", "0/3", "-", "-", "1.23ms", "14/15", "1"],
