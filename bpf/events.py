@@ -113,8 +113,9 @@ def event_of(data: bytes) -> ExecEvent | ExitEvent | OomEvent | None:
     head = EventRecord.from_buffer_copy(data)
     common = (head.cgroup_id, head.time_ns, head.pid, _text(head.comm))
     if head.kind == EXEC:
-        kept = data[_HEAD_BYTES : _HEAD_BYTES + min(head.argv_bytes, ARGV_BYTES)]
-        return ExecEvent(*common, argv=shown_argv(kept, cut=head.argv_bytes > ARGV_BYTES))
+        kept = data[_HEAD_BYTES:][: min(head.argv_bytes, ARGV_BYTES)]
+        argv = shown_argv(kept, cut=head.argv_bytes > ARGV_BYTES) if kept else ""
+        return ExecEvent(*common, argv=argv)
     if head.kind == EXIT:
         return ExitEvent(
             *common,

@@ -77,10 +77,14 @@ def remove_all(pin_root: Path, timeout_s: float) -> None:
 def _make(wanted: Path, tunables: Tunables, lock: int, deadline: float) -> None:
     """Have the helper make the set aside, then give it its name."""
     aside = wanted.with_name(f"new-{wanted.name}")
-    if aside.is_dir():
-        _remove(aside)
-    _run_helper(aside, tunables, lock, deadline)
-    aside.rename(wanted)
+    try:
+        if aside.is_dir():
+            _remove(aside)
+        _run_helper(aside, tunables, lock, deadline)
+        aside.rename(wanted)
+    except BpfError:
+        shutil.rmtree(aside, ignore_errors=True)  # what a helper that was killed had pinned
+        raise
 
 
 def _run_helper(aside: Path, tunables: Tunables, lock: int, deadline: float) -> None:

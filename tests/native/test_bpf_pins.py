@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bpf_support import drain, leaf, pin_root
 
 from agentcg.bpf import Accounting, compile, libbpf, pins, records
 from agentcg.bpf.btf import Btf
 from agentcg.bpf.log import essence
 from agentcg.bpf.tunables import Tunables
 from agentcg.errors import BpfError
+from bpf_support import drain, leaf, pin_root
 
 
 @pytest.fixture
@@ -115,6 +115,23 @@ def test_daemons_that_start_together_share_one_set(root: Path) -> None:
     accounting = Accounting.open(root)
     assert accounting.tracked() == {1, 2, 3}
     accounting.close()
+
+
+@pytest.mark.parametrize("depth", [0, 8])
+def test_depth_is_a_choice(root: Path, depth: int) -> None:
+    """The levels below a leaf that count to it can be any number within the bounds."""
+    with leaf() as made:
+        accounting = Accounting.open(root, tunables=Tunables(depth=depth))
+        accounting.track(made.id)
+        below = made
+        for level in range(9):
+            below.run("/bin/true")
+            below = below.child(f"level{level}")
+
+        counters = accounting.untrack(made.id)
+        assert counters is not None
+        assert counters.execs == depth + 1
+        accounting.close()
 
 
 def test_scope_limits_what_is_seen(root: Path) -> None:

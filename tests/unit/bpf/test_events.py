@@ -43,7 +43,7 @@ def test_exec_record_without_arguments() -> None:
     """Arguments that could not be read are empty, not an error."""
     event = event_of(_record(1))
     assert isinstance(event, ExecEvent)
-    assert event.argv == "''"
+    assert event.argv == ""
 
 
 @pytest.mark.parametrize(
