@@ -18,7 +18,7 @@ from agentcg.cgroups import Cgroup
 from agentcg.daemon.client import DEFAULT_SOCKET
 from agentcg.daemon.messages import Priority
 from agentcg.daemon.replay.campaign import Campaign, Report, Settings
-from agentcg.daemon.replay.controls import ControlName
+from agentcg.daemon.replay.controls import ControlName, sweep
 from agentcg.daemon.replay.plan import Shape
 from agentcg.daemon.replay.trace import Trace
 from agentcg.errors import Conflict, Unavailable
@@ -209,6 +209,14 @@ def test_what_a_killed_replay_left_is_cleared_by_the_next(daemon: Api) -> None:
     assert report.runs[0].sessions[0].state == "completed"
     assert daemon.get("/v1/sessions")["sessions"] == []
     assert daemon.get("/v1/host")["memory_max_bytes"] == bound
+
+
+def test_only_cgroups_of_dead_replays_are_swept(parent: Cgroup) -> None:
+    """A name tells the process: that of a living one stays, and so does anything else."""
+    for name in ("replay-4194305", "replay-1", "replay-x", "other"):
+        parent.create(name).close()
+    sweep(parent)
+    assert parent.children() == ["other", "replay-1", "replay-x"]
 
 
 def test_results_are_written_as_json(daemon: Api, tmp_path: Path) -> None:
