@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the API's messages cost with msgspec, and what the same ones would cost with pydantic.
 
-    python tests/bench/messages.py [--json FILE]
+    python tests/bench/messages.py
 
 Both libraries get the same contract: the pydantic models are made from the structs of
 agentcg.daemon.messages, field by field with the same bounds. Times are the best of five
@@ -12,13 +12,11 @@ interpreter that imports the library and builds the two models.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import timeit
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -156,16 +154,13 @@ def measure(library: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table; write JSON if asked."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    options = parser.parse_args()
+    """Print the figures as JSON, and as a table for whoever looks on."""
     results = {library: measure(library) for library in LIBRARIES}
-    print(f"{'':20}" + "".join(f"{library:>12}" for library in LIBRARIES))
+    print(f"{'':20}" + "".join(f"{library:>12}" for library in LIBRARIES), file=sys.stderr)
     for name in results["msgspec"]:
-        print(f"{name:20}" + "".join(f"{results[one][name]:12.2f}" for one in LIBRARIES))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        row = "".join(f"{results[library][name]:12.2f}" for library in LIBRARIES)
+        print(f"{name:20}{row}", file=sys.stderr)
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

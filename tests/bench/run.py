@@ -5,8 +5,8 @@
     make bench                                  everything
     python tests/bench/run.py engine messages   some, by name
 
-Each benchmark is a program of this folder that writes JSON; what it measures and how is in its
-own first lines. This one runs them one after another and collects what they wrote into
+Each benchmark is a program that prints JSON on standard output; what it measures and how is in
+its own first lines. This one runs them one after another and collects what they printed into
 .cache/bench/results.json and .cache/bench/results.md. Exit status 1 if one of them failed.
 """
 
@@ -18,7 +18,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,32 +25,41 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path("tests/bench")
-GUEST = Path("tests/vm/guest")
+GUEST = "tests/vm/guest"
 OUT = ROOT / ".cache/bench"
 START_DAEMON = "systemctl start agentcgd.service && "
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One benchmark: a program of this folder, its options, and where it means something."""
+    """One benchmark: its command, and where it is run."""
 
-    program: str
-    options: str = ""
-    here: bool = True
-    guest: str | None = None  # options in the guest; None: not there
-    needs_daemon: bool = False  # in the guest: the unit is started first
+    title: str
+    command: str
+    guest: bool = False
+
+    def arguments(self) -> list[str]:
+        """The command to execute; in the guest one line for the guest's shell."""
+        if self.guest:
+            return [GUEST, "run", "--", self.command.replace("PYTHON", "python3")]
+        return self.command.replace("PYTHON", sys.executable).split()
 
 
 BENCHES = (
-    Bench("messages"),
-    Bench("engine"),
+    Bench("messages", "PYTHON tests/bench/messages.py"),
+    Bench("engine", "PYTHON tests/bench/engine.py"),
+    Bench("api", "PYTHON tests/bench/api.py"),
+    # An emulated machine has a tenth of the speed: fewer pairs, at a lower rate.
     Bench(
-        "api",
-        guest="--socket /run/agentcg/agentcg.sock --pairs 500 --rate 20 --seconds 10 --runs 1",
-        needs_daemon=True,
+        "api-guest",
+        f"{START_DAEMON}PYTHON tests/bench/api.py --socket /run/agentcg/agentcg.sock"
+        " --runs 1 --pairs 500 --rate 50",
+        guest=True,
     ),
-    Bench("cgroup_placement", guest="--rounds 200"),
+    Bench("placement", "PYTHON tests/bench/cgroup_placement.py"),
+    Bench("placement-guest", "PYTHON tests/bench/cgroup_placement.py --rounds 200", guest=True),
+    Bench("bpf", "PYTHON tests/bench/bpf_cost.py"),
+    Bench("guest", f"{GUEST} bench --cold-build"),
 )
 
 
@@ -74,47 +82,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def run(command: list[str], **settings: Any) -> None:
-    """Run a command, shown first; raises CalledProcessError."""
-    print("+", *command, flush=True)
-    subprocess.run(command, cwd=ROOT, check=True, **settings)
-
-
-def run_here(bench: Bench, out: Path) -> Any:
-    """One benchmark on this machine."""
-    program = str(HERE / f"{bench.program}.py")
-    file = out / "here.json"
-    run([sys.executable, program, *bench.options.split(), "--json", str(file)])
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def run_in_guest(bench: Bench, out: Path) -> Any:
-    """One benchmark in a throw-away guest with the default kernel."""
-    inside = f"python3 {HERE}/{bench.program}.py {bench.guest} --json /root/{bench.program}.json"
-    run(
-        [
-            str(GUEST), "run", "--fetch", f"/root/{bench.program}.json:{out}", "--",
-            (START_DAEMON if bench.needs_daemon else "") + inside,
-        ],
-    )  # fmt: skip
-    return json.loads((out / f"{bench.program}.json").read_text(encoding="utf-8"))
-
-
-def guest_times(out: Path) -> dict[str, float]:
-    """Seconds that building the guest and running a command in it take, from nothing."""
-    times = {}
-    steps = {
-        "build_cold_s": ["build"],
-        "run_first_s": ["run", "--", "true"],
-        "run_again_s": ["run", "--", "true"],
-        "run_cold_boot_s": ["run", "--cold", "--", "true"],
-    }
-    environment = os.environ | {"AGENTCG_GUEST_CACHE": str(out / "cache")}
-    for name, arguments in steps.items():
-        began_s = time.monotonic()
-        run([str(GUEST), *arguments], env=environment)
-        times[name] = round(time.monotonic() - began_s, 2)
-    return times
+def run(bench: Bench) -> Any:
+    """What a benchmark printed; raises CalledProcessError or ValueError."""
+    arguments = bench.arguments()
+    print("+", *arguments, file=sys.stderr, flush=True)
+    done = subprocess.run(arguments, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
 
 
 def figures(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -139,49 +112,30 @@ def markdown(machine_: dict[str, Any], results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(wanted: set[str], out: Path) -> tuple[dict[str, Any], list[str]]:
-    """Results by title, and titles of what failed."""
-    jobs = [
-        (f"{bench.program} ({where})", function, bench)
-        for bench in BENCHES
-        for where, function, there in (
-            ("here", run_here, bench.here),
-            ("guest", run_in_guest, bench.guest is not None),
-        )
-        if there and (not wanted or bench.program in wanted)
-    ]
-    results: dict[str, Any] = {}
-    failed: list[str] = []
-    for title, function, bench in jobs:
-        try:
-            results[title] = function(bench, out)
-        except (subprocess.CalledProcessError, OSError, ValueError) as error:
-            print(f"bench: {title}: {error}", file=sys.stderr)
-            failed.append(title)
-    if not wanted or "guest" in wanted:
-        try:
-            results["guest"] = guest_times(out)
-        except subprocess.CalledProcessError as error:
-            print(f"bench: guest: {error}", file=sys.stderr)
-            failed.append("guest")
-    return results, failed
-
-
 def main() -> int:
     """Measure, write, say where; the exit status."""
-    names = [*(bench.program for bench in BENCHES), "guest"]
+    titles = [bench.title for bench in BENCHES]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[*names, []], help=", ".join(names))
-    wanted = set(parser.parse_args().names)
+    parser.add_argument("titles", nargs="*", metavar="TITLE", help=", ".join(titles))
+    wanted = parser.parse_args().titles or titles
+    if unknown := set(wanted) - set(titles):
+        parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(titles)}")
     described = machine()
-    with tempfile.TemporaryDirectory(prefix="agentcg-bench-") as out:
-        results, failed = measure(wanted, Path(out))
+    results: dict[str, Any] = {}
+    failed: list[str] = []
+    for bench in (bench for bench in BENCHES if bench.title in wanted):
+        try:
+            results[bench.title] = run(bench)
+        except (subprocess.CalledProcessError, OSError, ValueError) as error:
+            print(f"bench: {bench.title}: {error}", file=sys.stderr)
+            failed.append(bench.title)
     OUT.mkdir(parents=True, exist_ok=True)
     document = {"machine": described, "results": results, "failed": failed}
     (OUT / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     text = markdown(described, results)
     (OUT / "results.md").write_text(text, encoding="utf-8")
-    print(text, f"\nWritten to {OUT / 'results.json'} and {OUT / 'results.md'}", sep="")
+    print(text)
+    print(f"Written: {OUT}/results.json and results.md", file=sys.stderr)
     return 1 if failed else 0
 
 
