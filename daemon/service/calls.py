@@ -199,7 +199,7 @@ class Calls:
         core = self._core
         try:
             used = measure.account(call, core.clock(), core.tracking.counters(call.cgroup.id))
-            return measure.call_view(call, used, len(call.cgroup.procs()))
+            return measure.call_view(call, used, measure.processes_below(call.cgroup))
         except CgroupGone:
             return self._endings.end(call, "emptied")
 

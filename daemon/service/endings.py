@@ -109,7 +109,7 @@ class Endings:
         core = self._core
         core.tracking.catch_up()
         try:
-            left = call.cgroup.procs()
+            left = measure.processes_below(call.cgroup)
             usage = call.cgroup.usage()
         except CgroupGone:
             return self._lost(call)
@@ -124,8 +124,8 @@ class Endings:
         used = measure.account(call, core.clock(), counters, usage)
         call.memory_bytes = measure.held_bytes(usage.memory_stat)
         core.registry.stop_running(call)
-        call.feedback = views.feedback_of(core, call, used, len(left))
-        view = measure.call_view(call, used, len(left))
+        call.feedback = views.feedback_of(core, call, used, left)
+        view = measure.call_view(call, used, left)
         if left:
             core.registry.commit(call, views.call_view(call).committed_bytes)
             call.cgroup.set_attr(CALL_MARK, encode(call.record))
@@ -144,7 +144,8 @@ class Endings:
     def _lost(self, call: LiveCall) -> Call:
         """The leaf was removed behind our back; what it used is not known any more."""
         log.warning("%s was removed by somebody else", call.cgroup.path)
-        if call.state == "running":
+        was_running = call.state == "running"
+        if was_running:
             self._core.registry.stop_running(call)
         ended_at = call.record.ended_at or self._core.clock()
         call.record = msgspec.structs.replace(
@@ -156,7 +157,10 @@ class Endings:
         )
         view = measure.call_view(call, used, 0)
         self._forget(call, view)
-        self._tell_ended(call, view)
+        if was_running:
+            self._tell_ended(call, view)
+        else:
+            self._tell_gone(call)
         return view
 
     def _tell_ended(self, call: LiveCall, view: Call) -> None:
@@ -182,8 +186,11 @@ class Endings:
         call.record = msgspec.structs.replace(call.record, state="ended")
         used = measure.account(call, core.clock(), core.tracking.counters(call.cgroup.id), usage)
         self._forget(call, measure.call_view(call, used, 0))
-        core.publish("call.gone", "The last process that the call left is gone.",
-                     call.session, call.id)  # fmt: skip
+        self._tell_gone(call)
+
+    def _tell_gone(self, call: LiveCall) -> None:
+        text = "The last process that the call left is gone."
+        self._core.publish("call.gone", text, call.session, call.id)
         self._room.set()
 
     def _forget(self, call: LiveCall, view: Call) -> None:
@@ -224,7 +231,7 @@ class Endings:
         """Remove an empty leaf; one whose processes are still dying is tried again."""
         try:
             if not call.session.closed:  # else it went with its session
-                call.session.cgroup.remove(call.cgroup.path.name, timeout_s=0)
+                self._remove_directory(call)
         except CgroupGone:
             pass
         except CgroupError as error:
@@ -234,6 +241,13 @@ class Endings:
             log.error("a leaf is left behind: %s", error)
         self._leftovers.pop(call.id, None)
         call.cgroup.close()
+
+    def _remove_directory(self, call: LiveCall) -> None:
+        parent, name = call.session.cgroup, call.cgroup.path.name
+        if call.id in self._leftovers and not call.cgroup.events().populated:
+            parent.remove_tree(name, timeout_s=0)  # with cgroups that the tool made inside
+        else:
+            parent.remove(name, timeout_s=0)
 
     def _try_again(self, call: LiveCall) -> None:
         """Soon for the first time, then at every tick."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from agentcg.bpf import Counters
 from agentcg.cgroups import Cgroup, Psi, Resource, Usage
@@ -12,6 +13,7 @@ from agentcg.cgroups.parse import parse_memory_stat
 from agentcg.cgroups.values import Limit, MemoryStat
 from agentcg.daemon.messages import Account, Call, Feedback, Pressure, Session
 from agentcg.daemon.service.state import LiveCall, LiveSession
+from agentcg.errors import CgroupGone
 
 _MEMORY_STAT = Knob[MemoryStat]("memory.stat", parse_memory_stat)
 
@@ -156,7 +158,18 @@ def session_view(session: LiveSession) -> Session:
 def processes_in(session: LiveSession) -> int:
     """Processes in the session's runtime and calls."""
     leaves: list[Cgroup] = [session.runtime, *(call.cgroup for call in session.calls.values())]
-    return sum(len(leaf.procs()) for leaf in leaves)
+    return sum(processes_below(leaf) for leaf in leaves)
+
+
+def processes_below(cgroup: Cgroup) -> int:
+    """Processes in a cgroup and in those that its processes made in it."""
+    if not cgroup.events().populated:
+        return 0
+    count = len(cgroup.procs())
+    for name in cgroup.children():
+        with suppress(CgroupGone), cgroup.child(name) as child:
+            count += processes_below(child)
+    return count
 
 
 def size(limit: Limit | None) -> int | None:

@@ -226,6 +226,21 @@ def test_leaf_removed_by_somebody_else_ends_the_call(daemon: Daemon) -> None:
     assert daemon.end(call["id"])["state"] == "ended"
 
 
+def test_cgroups_that_a_tool_makes_are_part_of_its_call(daemon: Daemon) -> None:
+    """A container started by a tool keeps its call lingering; empty ones go with the leaf."""
+    name = fresh()
+    daemon.open(name)
+    call = daemon.begin(name)
+    nested = Path(call["cgroup"]) / "container"
+    nested.mkdir()
+    with process() as inside:
+        (nested / "cgroup.procs").write_text(str(inside.pid))
+        ended = daemon.end(call["id"])
+        assert (ended["state"], ended["processes_now"]) == ("lingering", 1)
+    until(lambda: not Path(call["cgroup"]).exists())
+    assert daemon.get(f"/v1/calls/{call['id']}")["state"] == "ended"
+
+
 def test_session_removed_by_somebody_else_is_forgotten(daemon: Daemon) -> None:
     """A session whose cgroups vanish behind the daemon's back is closed, with its calls."""
     name = fresh()
