@@ -82,7 +82,8 @@ dist: $(STAMPS)/venv ## sdist and wheel in dist/
 install: dist ## install on this machine: /opt/agentcg, systemd units, group agentcg
 	systemd/install --check
 	test -x $(PREFIX)/bin/python || /usr/bin/python3 -m venv --system-site-packages $(PREFIX)
-	$(PREFIX)/bin/pip install --disable-pip-version-check --force-reinstall dist/*.whl
+	$(PREFIX)/bin/pip install --disable-pip-version-check dist/*.whl
+	$(PREFIX)/bin/pip install --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	ln -sf $(PREFIX)/bin/agentcg $(PREFIX)/bin/agentcgd /usr/local/bin/
 	$(PREFIX)/share/agentcg/systemd/install
 
