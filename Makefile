@@ -59,7 +59,8 @@ guest-build: $(STAMPS)/packages ## the guest's images (kept in the user's cache 
 	tests/vm/guest build --kernel $(KERNEL)
 
 .PHONY: guest
-guest: guest-build ## tests under systemd in a virtual machine, on every kernel (KERNEL=6.12: on one)
+guest: guest-build $(STAMPS)/venv ## tests under systemd in a virtual machine, on every kernel (KERNEL=6.12: on one)
+	$(BIN)/pytest tests/vm/selftest
 	tests/vm/guest run --kernel $(KERNEL) -- python3 -m pytest tests/guest $(PYTEST)
 
 # --- Running -------------------------------------------------------------------------------
