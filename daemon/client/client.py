@@ -6,13 +6,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
 from agentcg.daemon.client.connection import Connection
-from agentcg.daemon.client.events import EventStream
 from agentcg.daemon.client.problems import exception_of
 from agentcg.daemon.messages import (
     ID_PATTERN,
@@ -33,6 +32,9 @@ from agentcg.daemon.messages import (
     SessionList,
 )
 from agentcg.errors import AgentcgError, InvalidInput
+
+if TYPE_CHECKING:
+    from agentcg.daemon.client.events import EventStream
 
 DEFAULT_SOCKET = Path("/run/agentcg/agentcg.sock")
 SOCKET_VARIABLE = "AGENTCG_SOCKET"
@@ -161,6 +163,8 @@ class Client:
 
     def events(self, *, session: str | None = None, last_id: int | None = None) -> EventStream:
         """Events as they happen; with `last_id`, first those after it that are still kept."""
+        from agentcg.daemon.client.events import EventStream  # noqa: PLC0415 - few need it
+
         return EventStream(self.path, _with_query("/v1/events", session=session), last_id=last_id)
 
     # --- how ---

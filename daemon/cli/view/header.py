@@ -33,9 +33,9 @@ def warnings(health: Health, width: int) -> list[Text]:
     if health.policy_error is not None:
         found.append(("POLICY", f"not taken: {health.policy_error}"))
     if health.state == "degraded":
-        weak = [control for control in health.controls if control.state != "enforced"]
-        found += [("DEGRADED", f"{control.name}: {control.detail}") for control in weak]
-        if not weak:
+        weak = _by_reason(health)
+        found += [("DEGRADED", f"{', '.join(names)}: {why}") for why, names in weak.items()]
+        if not weak and health.policy_error is None:
             found.append(("DEGRADED", "see: agentcg doctor"))
     if health.events_lost:
         found.append(("LOST", f"{health.events_lost} kernel events: counts may be too low"))
@@ -44,6 +44,15 @@ def warnings(health: Health, width: int) -> list[Text]:
         more = f"and {len(found) - WARNINGS_MAX} more; see: agentcg doctor"
         lines.append(Text(fit(f"         {more}", width), BAD))
     return lines
+
+
+def _by_reason(health: Health) -> dict[str, list[str]]:
+    """Controls that do not hold, those with the same cause together."""
+    weak: dict[str, list[str]] = {}
+    for control in health.controls:
+        if control.state != "enforced":
+            weak.setdefault(control.detail, []).append(control.name)
+    return weak
 
 
 def _loud(word: str, text: str, width: int) -> list[Text]:

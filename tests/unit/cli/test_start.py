@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -66,6 +66,12 @@ OPTIONS = st.one_of(
 )
 
 
+@example([("--strict=1",)], ["ls"])
+@example([("-m=1G",)], ["ls"])
+@example([("--mem", "1G")], ["ls"])
+@example([("--tool", "-y")], ["ls", "--strict"])
+@example([], ["--", "--", "ls"])
+@example([], ["-"])
 @given(st.lists(OPTIONS, max_size=4), st.lists(WORDS, max_size=4))
 def test_quick_path_reads_as_typer_does(options: list[tuple[str, ...]], words: list[str]) -> None:
     """Whatever the quick path accepts, typer reads in the same way."""

@@ -156,10 +156,21 @@ def test_what_is_wrong_is_on_top() -> None:
 def test_many_weak_controls_are_counted() -> None:
     """A host where nothing works does not push the sessions off the page."""
     weak = [
-        Control(name=f"control-{n}", state="absent", backend="-", detail="no") for n in range(9)
+        Control(name=f"control-{n}", state="absent", backend="-", detail=f"no {n}")
+        for n in range(9)
     ]
     lines = shown(snapshot(health=a_health(state="degraded", controls=weak)))
     assert lines[7] == "         and 5 more; see: agentcg doctor"
+
+
+def test_controls_with_one_cause_are_told_together() -> None:
+    """One missing controller takes several controls with it, and is said once."""
+    weak = [
+        Control(name=name, state="absent", backend="-", detail="no memory controller")
+        for name in ("memory.high", "memory.max", "memory.low")
+    ]
+    lines = shown(snapshot(health=a_health(state="degraded", controls=weak)))
+    assert lines[3] == "DEGRADED memory.high, memory.max, memory.low: no memory controller"
 
 
 def test_daemon_that_went_away_is_said_first() -> None:
