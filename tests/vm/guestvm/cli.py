@@ -84,6 +84,8 @@ def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
         guest.install()
     for source, target in arguments.push:
         guest.push(source, target)
+    if deterministic:
+        guest.sync()
     outcome = guest.run(
         Request(
             arguments.command

@@ -136,6 +136,10 @@ class Guest:
         if unpacker.returncode:
             raise GuestError(f"fetching {source}: tar on the host: {unpacker.returncode}")
 
+    def sync(self) -> None:
+        """Write what is dirty now, so that the kernel does not while something is measured."""
+        self._step("sync", ["sync"])
+
     def _step(
         self,
         what: str,

@@ -23,7 +23,8 @@ _MACHINE = "q35,vmport=off,smm=off"
 _APPEND = "console=ttyS0 quiet panic=-1 oops=panic systemd.show_status=0 mitigations=off"
 # Nothing random, so that every boot executes the same instructions.
 _APPEND_DETERMINISTIC = (
-    "nokaslr norandmaps random.trust_cpu=off random.trust_bootloader=off no_timer_check"
+    "nokaslr norandmaps randomize_kstack_offset=off random.trust_cpu=off "
+    "random.trust_bootloader=off no_timer_check"
 )
 
 
