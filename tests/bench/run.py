@@ -58,6 +58,13 @@ BENCHES = (
     ),
     Bench("placement", "PYTHON tests/bench/cgroup_placement.py"),
     Bench("placement-guest", "PYTHON tests/bench/cgroup_placement.py --rounds 200", guest=True),
+    Bench("cli-start", "PYTHON tests/bench/cli_start.py"),
+    Bench(
+        "cli-start-guest",
+        f"{START_DAEMON}PYTHON tests/bench/cli_start.py --rounds 10"
+        " --socket /run/agentcg/agentcg.sock",
+        guest=True,
+    ),
     Bench("bpf", "PYTHON tests/bench/bpf_cost.py"),
     Bench("guest", f"{GUEST} bench --cold-build"),
 )

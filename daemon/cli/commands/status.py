@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -104,6 +105,7 @@ def _watch(client: Client) -> None:
     before: Snapshot | None = None
     now = take(client)
     gone = ""
+    signal.signal(signal.SIGTERM, _leave)  # not before Live has given the screen back
     try:
         with Live(console=console(), screen=True, auto_refresh=False) as live:
             while True:
@@ -118,3 +120,7 @@ def _watch(client: Client) -> None:
                     before, now, gone = now, latest, ""
     except KeyboardInterrupt:
         return
+
+
+def _leave(number: int, _: object) -> None:
+    raise typer.Exit(128 + number)
