@@ -12,8 +12,11 @@ from cgroup_support import own_cgroup, process, until
 from agentcg.cgroups import Cgroup, Watcher
 from agentcg.errors import CgroupError, CgroupGone, InvalidInput
 
+# Waits until it is placed: a child that it forked before would escape the test's cgroup.
 BURNS = """
-import os
+import os, time
+while "agentcg-test-" not in open("/proc/self/cgroup").read():
+    time.sleep(0.01)
 for _ in range(7):
     if not os.fork():
         break
