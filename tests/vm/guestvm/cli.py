@@ -85,7 +85,7 @@ def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
     for source, target in arguments.push:
         guest.push(source, target)
     if deterministic:
-        guest.sync()
+        guest.calm()
     outcome = guest.run(
         Request(
             arguments.command

@@ -46,6 +46,16 @@ tar -xf - --no-overwrite-dir -C / || exit
 """
 
 
+# Writeback; khugepaged's scan (faults still get huge pages); DAMON's random sampling.
+_CALM = """
+sync
+thp=/sys/kernel/mm/transparent_hugepage/khugepaged
+[ ! -d $thp ] || echo 4294967295 >$thp/scan_sleep_millisecs || exit
+damon=/sys/module/damon_stat/parameters/enabled
+[ ! -e $damon ] || echo N >$damon
+"""
+
+
 @dataclass(frozen=True)
 class Options:
     """What kind of guest to start."""
@@ -136,9 +146,9 @@ class Guest:
         if unpacker.returncode:
             raise GuestError(f"fetching {source}: tar on the host: {unpacker.returncode}")
 
-    def sync(self) -> None:
-        """Write what is dirty now, so that the kernel does not while something is measured."""
-        self._step("sync", ["sync"])
+    def calm(self) -> None:
+        """Stop what the kernel would do at its leisure while something is measured."""
+        self._step("calming the kernel", ["/bin/sh", "-c", _CALM])
 
     def _step(
         self,
