@@ -7,10 +7,10 @@ import select
 from collections.abc import Iterator
 
 import pytest
-from cgroup_support import own_cgroup, process, until
 
 from agentcg.cgroups import Cgroup, Watcher
 from agentcg.errors import CgroupError, CgroupGone, InvalidInput
+from cgroup_support import own_cgroup, process, until
 
 # Waits until it is placed: a child that it forked before would escape the test's cgroup.
 BURNS = """
