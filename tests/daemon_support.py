@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,12 +206,14 @@ class Stream:
         while b"agentcg events" not in self._file.readline():
             pass
 
-    def take(self, count: int) -> list[Any]:
-        """The next `count` events."""
+    def take(self, count: int, timeout_s: float = 120.0) -> list[Any]:
+        """The next `count` events; fails the test if they do not come."""
+        deadline = time.monotonic() + timeout_s
         found: list[Any] = []
         while len(found) < count:
             line = self._file.readline()
             assert line, "the stream ended"
+            assert time.monotonic() < deadline, f"waited in vain after {found}"
             if line.startswith(b"data: "):
                 found.append(json.loads(line[6:]))
         return found

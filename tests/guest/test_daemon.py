@@ -188,7 +188,7 @@ def test_call_over_its_grant_without_room_is_told(api: Api) -> None:
     api.good("PATCH", "/v1/host", {"memory_max_bytes": 100 * MIB})
     try:
         api.open(name)
-        with waiting(ALLOCATE.format(90)) as tool, stream(api) as events:
+        with waiting(ALLOCATE.format(300)) as tool, stream(api) as events:
             call = api.begin(name, pid=tool.pid, memory_bytes=32 * MIB)
             go(tool)
             told: dict[str, Any] = {}
