@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from support.commandline import command, environment
+from support.terminal import Terminal
 
 PATIENCE_S = 60.0
 
@@ -62,38 +60,6 @@ def test_kill_of_the_wrapper_kills_the_command(tmp_path: Path) -> None:
     process = started(tmp_path)
     process.kill()
     assert process.communicate(timeout=PATIENCE_S)[0] == ""  # the command's end of the pipe closes
-
-
-class Terminal:
-    """A pseudo-terminal with a program in its foreground."""
-
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execve(argv[0], argv, env)
-        self.text = ""
-
-    def type(self, text: str) -> None:
-        """Type on the keyboard."""
-        os.write(self.fd, text.encode())
-
-    def expect(self, text: str) -> None:
-        """Read until the screen has shown `text`."""
-        until = time.monotonic() + PATIENCE_S
-        while text not in self.text:
-            assert time.monotonic() < until, f"no {text!r} in {self.text!r}"
-            if select.select([self.fd], [], [], 1)[0]:
-                try:
-                    self.text += os.read(self.fd, 4096).decode()
-                except OSError:
-                    break
-        assert text in self.text, self.text
-
-    def status(self) -> int:
-        """Wait for the end."""
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(status)
 
 
 def test_terminal_passes_through(tmp_path: Path) -> None:
