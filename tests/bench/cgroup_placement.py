@@ -169,7 +169,8 @@ def remount(*wanted: str) -> None:
     mount = find_mount()
     kept = mount.options & {"nsdelegate", "memory_recursiveprot", "memory_localevents"}
     options = ",".join(["remount", *sorted(kept), *wanted])
-    subprocess.run(["mount", "-o", options, str(mount.path)], check=True)
+    # With a source named, mount(8) does not add the options in force, which would keep it set.
+    subprocess.run(["mount", "-o", options, "cgroup2", str(mount.path)], check=True)
 
 
 def main() -> int:
