@@ -81,6 +81,8 @@ class Cgroup(Directory):
         child = None
         try:
             child = self.child(name)
+            # Whatever the umask: runtimes inside size their heaps by the limits they can read.
+            os.fchmod(child.fileno(), 0o755)
             child.claim()
         except BaseException:  # whatever it was, leave no cgroup behind that nobody owns
             if child is not None:

@@ -43,6 +43,16 @@ def test_a_new_cgroup_is_marked_and_has_the_kernels_id(top: Cgroup) -> None:
             top.create("leaf")
 
 
+def test_everybody_may_read_a_new_cgroup(top: Cgroup) -> None:
+    """A daemon's narrow umask does not hide limits from the programs that live under them."""
+    before = os.umask(0o077)
+    try:
+        with top.create("leaf") as leaf:
+            assert leaf.path.stat().st_mode & 0o777 == 0o755
+    finally:
+        os.umask(before)
+
+
 def test_the_mark_survives_the_handle(top: Cgroup) -> None:
     """A later handle, such as a restarted daemon's, finds the cgroup to be ours."""
     top.create("leaf").close()
