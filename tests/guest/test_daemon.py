@@ -222,9 +222,12 @@ def test_fork_bomb_stays_in_its_call(api: Api) -> None:
 def test_kill_dash_nine_under_load_loses_nothing(api: Api) -> None:
     """systemd starts a killed daemon again; sessions, calls, limits and BPF counts are there."""
     name = fresh()
-    with process() as agent, waiting("import os, sys; os.system('true'); sys.stdin.read()") as tool:
+    script = "import os, sys; sys.stdin.readline(); os.system('true'); sys.stdin.readline()"
+    with process() as agent, waiting(script) as tool:
         api.open(name, pids=[agent.pid], priority="high")
         call = api.begin(name, pid=tool.pid, memory_bytes=64 * MIB)
+        go(tool)
+        until(lambda: api.get(f"/v1/calls/{call['id']}")["account"]["processes"] == 2, PATIENCE_S)
         answered = _load_while(api, name, lambda: systemctl("kill", "-s", "KILL", "agentcgd"))
         until(lambda: accounting(api) != "starting", PATIENCE_S)
         kept = api.get(f"/v1/calls/{call['id']}")
@@ -233,9 +236,9 @@ def test_kill_dash_nine_under_load_loses_nothing(api: Api) -> None:
         running = api.get(f"/v1/calls?session={name}&state=running&limit=1024")["calls"]
         assert {c["id"] for c in running} >= {*answered, call["id"]}
         assert agent.poll() is None
-        tool.communicate(b"")
+        tool.communicate(b"\n")
         ended = api.end(call["id"], exit_status=0)
-    assert ended["account"]["processes"] >= 2  # counted before the kill, too: python3 and sh
+    assert ended["account"]["processes"] == 2  # python3 and sh, counted before the kill
     api.good("DELETE", f"/v1/sessions/{name}?kill=true")
 
 
