@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,19 +226,34 @@ def test_birth_in_the_leaf(accounting: Accounting, tracked: Leaf) -> None:
     assert (counters.first_pid, counters.first_exit_status) == (pid, 9)
 
 
+@contextlib.contextmanager
+def _v1_hierarchy(name: str, at: Path) -> Iterator[None]:
+    """A named v1 hierarchy, gone afterwards.
+
+    One that is unmounted while a removed group is still dying stays for ever, so it is mounted
+    and unmounted until the kernel has let go of it.
+    """
+    mount = ["mount", "-t", "cgroup", "-o", f"none,name={name}", "cgroup", str(at)]
+    subprocess.run(mount, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(at)], check=True)
+        while f":name={name}:" in Path("/proc/self/cgroup").read_text():
+            time.sleep(0.1)
+            subprocess.run(mount, check=True)
+            subprocess.run(["umount", str(at)], check=True)
+
+
 def test_moves_in_other_hierarchies_do_not_count(
     accounting: Accounting, tracked: Leaf, tmp_path: Path
 ) -> None:
     """Moving a process of the leaf within a v1 hierarchy is not a placement."""
-    name = f"none,name=agentcg-test-{os.getpid()}"
-    subprocess.run(["mount", "-t", "cgroup", "-o", name, "cgroup", str(tmp_path)], check=True)
-    try:
+    with _v1_hierarchy(f"agentcg-test-{os.getpid()}", tmp_path):
         group = tmp_path / "group"
         group.mkdir()
         tracked.run("/bin/sh", "-c", f"echo $$ > {group}/cgroup.procs")
         group.rmdir()
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
 
     assert _counters(accounting, tracked).placed == 1
 

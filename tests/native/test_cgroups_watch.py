@@ -15,7 +15,7 @@ from cgroup_support import own_cgroup, process, until
 # Waits until it is placed: a child that it forked before would escape the test's cgroup.
 BURNS = """
 import os, time
-while "agentcg-test-" not in open("/proc/self/cgroup").read():
+while "/agentcg-test-" not in open("/proc/self/cgroup").read():
     time.sleep(0.01)
 for _ in range(7):
     if not os.fork():
