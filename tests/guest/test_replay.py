@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agentcg.cgroups import Cgroup
@@ -164,44 +166,50 @@ def test_without_a_daemon_it_says_so() -> None:
         measure("none", [("high", BURST)], 600)
 
 
-def start(daemon: Api, *options: str) -> subprocess.Popen[str]:
-    """A replay of two minutes as a process, once its sessions exist."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agentcg.daemon.replay", "--high", "gen:9", "--speed", "2",
-         "--limit", "700M", "--quiet", *options],
+@contextlib.contextmanager
+def in_the_middle(daemon: Api, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A replay as a process, in the middle of a call that lasts longer than any test."""
+    file = directory / "long.json"
+    file.write_bytes(msgspec.json.encode(trace([40.0] * 1000, [shell("long", 1.0, 999.0)])))
+    with subprocess.Popen(
+        [sys.executable, "-m", "agentcg.daemon.replay", "--high", str(file), "--speed", "1",
+         "--limit", "700M", "--quiet"],
         env={**os.environ, "AGENTCG_SOCKET": str(daemon.path)},
         stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
-    until(
-        lambda: (
-            process.poll() is not None
-            or any(session["calls_total"] for session in daemon.get("/v1/sessions")["sessions"])
-        )
-    )
-    assert process.poll() is None, process.communicate()
-    return process
+    ) as process:  # fmt: skip
+        try:
+            until(lambda: process.poll() is not None or _calls_begun(daemon), timeout_s=120)
+            assert process.poll() is None, process.communicate()
+            yield process
+        finally:
+            process.kill()
+
+
+def _calls_begun(daemon: Api) -> int:
+    return sum(session["calls_total"] for session in daemon.get("/v1/sessions")["sessions"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_nothing_is_left(number: signal.Signals, daemon: Api) -> None:
+def test_a_signal_ends_it_and_nothing_is_left(
+    number: signal.Signals, daemon: Api, tmp_path: Path
+) -> None:
     """Interrupted in the middle of work: sessions closed, processes gone, host bound as before."""
     bound = daemon.get("/v1/host")["memory_max_bytes"]
-    process = start(daemon)
-    assert daemon.get("/v1/host")["memory_max_bytes"] == 700 * MIB
-    process.send_signal(number)
-    process.communicate(timeout=60)
+    with in_the_middle(daemon, tmp_path) as process:
+        assert daemon.get("/v1/host")["memory_max_bytes"] == 700 * MIB
+        process.send_signal(number)
+        process.communicate(timeout=60)
     assert process.returncode != 0
     assert daemon.get("/v1/sessions")["sessions"] == []
     assert daemon.get("/v1/host")["memory_max_bytes"] == bound
 
 
-def test_what_a_killed_replay_left_is_cleared_by_the_next(daemon: Api) -> None:
+def test_what_a_killed_replay_left_is_cleared_by_the_next(daemon: Api, tmp_path: Path) -> None:
     """SIGKILL leaves no time to clean up: agents die with it, the next run does the rest."""
     bound = daemon.get("/v1/host")["memory_max_bytes"]
-    process = start(daemon)
-    process.kill()
-    process.communicate()
+    with in_the_middle(daemon, tmp_path) as process:
+        process.kill()
     (left,) = daemon.get("/v1/sessions")["sessions"]
     with Cgroup.open(left["cgroup"]) as session:
         assert session.wait_empty(10)
