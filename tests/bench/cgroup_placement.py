@@ -167,8 +167,7 @@ def measure(top: Cgroup, rounds: int) -> dict[str, object]:
 def remount(*wanted: str) -> None:
     """Set options of the cgroup v2 mount; of the others, `favordynmods` goes, the rest stays."""
     mount = find_mount()
-    kept = mount.options & {"nsdelegate", "memory_recursiveprot", "memory_localevents"}
-    options = ",".join(["remount", *sorted(kept), *wanted])
+    options = ",".join(["remount", *sorted(mount.options - {"favordynmods"}), *wanted])
     # With a source named, mount(8) does not add the options in force, which would keep it set.
     subprocess.run(["mount", "-o", options, "cgroup2", str(mount.path)], check=True)
 
