@@ -49,7 +49,8 @@ def run_in_call(
 
     The session is opened if there is none of this name. Root's commands are born in the
     call's cgroup; for everybody else the daemon places the waiting process by its pid. What the
-    daemon has to say at the end, if it is not "ok", goes to `tell`.
+    daemon has to say at the end, if it is not "ok", goes to `tell`. Afterwards the signals of
+    this process stay held: it is meant to end with the status.
 
     Raises `AgentcgError` before anything was executed: if no process could be started, and
     with `strict` also if there is no call to run it in.

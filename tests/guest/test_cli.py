@@ -10,14 +10,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentcg.daemon.client import Client
+from agentcg.errors import Unavailable
+
 POLICY = Path("/etc/agentcg/policies.d/50-cli.yaml")
 MIB = 1 << 20
 ROOT, SOMEBODY = 0, 4711  # no such user, no such group: only what everybody may do
+NUMBERS = count()
 PATIENCE_S = 120.0  # the guest is emulated
 
 
@@ -33,13 +38,6 @@ def identity(uid: int) -> dict[str, Any]:
     return {} if uid == ROOT else {"user": uid, "group": uid, "extra_groups": [], "cwd": "/"}
 
 
-def asked(*words: str, uid: int = ROOT) -> Any:
-    """The JSON that a command prints; it must succeed."""
-    done = agentcg(*words, "--json", uid=uid)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def until(condition: Callable[[], Any]) -> Any:
     """Wait until `condition` is true; its value."""
     end = time.monotonic() + PATIENCE_S
@@ -53,19 +51,29 @@ def systemctl(*words: str) -> None:
     subprocess.run(["systemctl", *words], check=True)
 
 
-def accounting() -> str | None:
-    done = agentcg("status", "--json")
-    return json.loads(done.stdout)["health"]["accounting"] if done.returncode == 0 else None
-
-
 @pytest.fixture(autouse=True)
-def daemon() -> Iterator[None]:
+def daemon() -> Iterator[Client]:
     """The daemon runs and accounts by BPF; afterwards no session is left."""
     systemctl("start", "agentcg.socket", "agentcgd")
-    until(lambda: accounting() == "bpf")
-    yield
-    for session in asked("sessions")["sessions"]:
-        assert agentcg("session", "close", "--kill", session["name"]).returncode == 0
+    client = Client()
+    until(lambda: answers(client))
+    yield client
+    for session in client.sessions():
+        client.close_session(session.name, kill=True)
+    client.close()
+
+
+def answers(client: Client) -> bool:
+    try:
+        return client.health().accounting == "bpf"
+    except Unavailable:
+        return False
+
+
+@pytest.fixture
+def session() -> str:
+    """A name that no test has used: ended calls of earlier ones are still listed."""
+    return f"cli-{next(NUMBERS)}"
 
 
 @pytest.fixture(params=[ROOT, SOMEBODY], ids=["root", "user"])
@@ -75,54 +83,47 @@ def uid(request: pytest.FixtureRequest) -> int:
     return number
 
 
-def last_call(session: str, uid: int = ROOT) -> dict[str, Any]:
-    """The latest call of a session."""
-    calls = asked("calls", "--session", session, "--state", "all", uid=uid)["calls"]
-    found: dict[str, Any] = calls[-1]
-    return found
-
-
-def test_run_within_its_memory(uid: int) -> None:
+def test_run_within_its_memory(daemon: Client, uid: int, session: str) -> None:
     """A command in its grant runs without a word, and what it used is known afterwards."""
-    words = ["run", "--session", "cli", "--memory", "256M", "--"]
+    words = ["run", "--session", session, "--memory", "256M", "--"]
     done = agentcg(*words, "python3", "-c", "x=bytearray(100<<20)", uid=uid)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    call = last_call("cli", uid)
-    assert (call["state"], call["exit_status"], call["end_reason"]) == ("ended", 0, "declared")
-    assert call["grant"]["source"] == "declared"
-    account = call["account"]
-    assert account["memory_peak_bytes"] >= 100 * MIB
-    assert account["processes"] >= 1
-    assert account["first_exit_status"] == 0
-    assert any("bytearray" in executed["argv"] for executed in account["commands"])
-    assert not Path(call["cgroup"]).exists()
+    (call,) = daemon.calls(session=session)
+    assert (call.state, call.exit_status, call.end_reason) == ("ended", 0, "declared")
+    assert call.grant.source == "declared"
+    account = call.account
+    assert (account.memory_peak_bytes or 0) >= 100 * MIB
+    assert (account.processes or 0) >= 1
+    assert account.first_exit_status == 0
+    assert any("bytearray" in executed.argv for executed in account.commands)
+    assert not Path(call.cgroup).exists()
 
 
-def test_command_is_in_the_call(uid: int) -> None:
+def test_command_is_in_the_call(daemon: Client, uid: int, session: str) -> None:
     """From its first instruction on the command is in the leaf, and its score is raised."""
     script = "cat /proc/self/cgroup /proc/self/oom_score_adj"
-    done = agentcg("run", "--session", "cli", "sh", "-c", script, uid=uid)
-    call = last_call("cli", uid)
+    done = agentcg("run", "--session", session, "sh", "-c", script, uid=uid)
+    (call,) = daemon.calls(session=session)
     cgroup, score = done.stdout.split()
-    assert cgroup.endswith(f"/sessions/cli/call-{call['id']}")
+    assert cgroup.endswith(f"/sessions/{session}/call-{call.id}")
     assert int(score) == int(Path("/proc/self/oom_score_adj").read_text()) + 500
 
 
-def test_session_of_the_user() -> None:
+def test_session_of_the_user(daemon: Client) -> None:
     """Without a name the session is the user's own."""
     assert agentcg("run", "true", uid=SOMEBODY).returncode == 0
     assert agentcg("run", "true").returncode == 0
-    names = {session["name"]: session["uid"] for session in asked("sessions")["sessions"]}
+    names = {session.name: session.uid for session in daemon.sessions()}
     assert names == {f"user-{SOMEBODY}": SOMEBODY, "user-root": ROOT}
 
 
-def test_session_around_the_caller(uid: int) -> None:
+def test_session_around_the_caller(daemon: Client, uid: int) -> None:
     """A command that runs `agentcg run` itself stays in its session."""
     inner = ["agentcg", "run", "cat", "/proc/self/cgroup"]
     done = agentcg("run", "--session", "outer", "--", *inner, uid=uid)
     assert (done.returncode, done.stderr) == (0, "")
     assert "/sessions/outer/call-" in done.stdout
-    assert [session["name"] for session in asked("sessions")["sessions"]] == ["outer"]
+    assert [session.name for session in daemon.sessions()] == ["outer"]
 
 
 def test_session_of_somebody_else() -> None:
@@ -150,35 +151,38 @@ def small_calls() -> Iterator[None]:
         systemctl("reload", "agentcgd")
 
 
-def test_run_out_of_memory(uid: int, small_calls: None) -> None:
+def test_run_out_of_memory(daemon: Client, uid: int, small_calls: None, session: str) -> None:
     """The call dies and not its caller; the status is that of SIGKILL, and the reason is told."""
-    done = agentcg("run", "--session", "cli", "python3", "-c", "x=bytearray(300<<20)", uid=uid)
+    done = agentcg("run", "--session", session, "python3", "-c", "x=bytearray(300<<20)", uid=uid)
     assert done.returncode == 128 + signal.SIGKILL
     assert done.stderr.startswith("agentcg: ")
     assert "64" in done.stderr
-    assert last_call("cli", uid)["account"]["oom_kills"] >= 1
+    (call,) = daemon.calls(session=session)
+    assert (call.account.oom_kills or 0) >= 1
     assert " oom" in agentcg("status").stdout
 
 
-def test_leftovers(uid: int) -> None:
+def test_leftovers(daemon: Client, uid: int, session: str) -> None:
     """A call that leaves a process behind ends, says so, and is listed as lingering."""
     command = ["sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo started"]
-    done = agentcg("run", "--session", "cli", *command, uid=uid)
+    done = agentcg("run", "--session", session, *command, uid=uid)
     assert (done.returncode, done.stdout) == (0, "started\n")
     assert done.stderr.startswith("agentcg: ")
-    (call,) = asked("calls", uid=uid)["calls"]
-    assert (call["state"], call["processes_now"]) == ("lingering", 1)
+    (call,) = daemon.calls(session=session)
+    assert (call.state, call.processes_now) == ("lingering", 1)
+    assert "lingering" in agentcg("calls", uid=uid).stdout
 
 
-def test_status(uid: int) -> None:
+def test_status(daemon: Client, uid: int, session: str) -> None:
     """While a command runs it stands on the page, within 80 columns, and in the JSON."""
-    words = ["agentcg", "run", "--session", "cli", "--tool", "Bash", "sleep", "1000"]
+    words = ["agentcg", "run", "--session", session, "--tool", "Bash", "sleep", "1000"]
     with subprocess.Popen(words, **identity(uid)) as running:
         try:
-            calls = until(lambda: asked("status", uid=uid)["calls"])
-            assert (calls[0]["command"], calls[0]["state"]) == ("sleep 1000", "running")
+            until(lambda: daemon.calls(session=session))
+            (call,) = json.loads(agentcg("status", "--json", uid=uid).stdout)["calls"]
+            assert (call["command"], call["state"]) == ("sleep 1000", "running")
             page = agentcg("status", uid=uid, env={**os.environ, "COLUMNS": "80"}).stdout
-            assert re.search(rf"^  {calls[0]['id']} Bash: sleep 1000 .* running$", page, re.M)
+            assert re.search(rf"^  {call['id']} Bash: sleep 1000 .* running$", page, re.M)
             assert max(len(line) for line in page.splitlines()) <= 80
         finally:
             running.terminate()
@@ -211,38 +215,38 @@ def test_daemon_is_stopped(uid: int) -> None:
     assert "systemctl start agentcgd" in status.stderr
 
 
-def test_daemon_is_killed_under_a_command(uid: int) -> None:
+def test_daemon_is_killed_under_a_command(daemon: Client, uid: int, session: str) -> None:
     """kill -9 and restart in the middle: the call is the same call, and ends as it should."""
-    words = ["agentcg", "run", "--session", "cli", "sh", "-c", "read x; exit 7"]
+    words = ["agentcg", "run", "--session", session, "sh", "-c", "read x; exit 7"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, text=True, **identity(uid)) as running:
-        (before,) = until(lambda: asked("calls", uid=uid)["calls"])
+        (before,) = until(lambda: daemon.calls(session=session))
         systemctl("kill", "--signal=KILL", "agentcgd")
-        (after,) = until(lambda: json.loads(agentcg("calls", "--json").stdout or "{}").get("calls"))
+        until(lambda: answers(daemon))
         running.communicate("\n", timeout=PATIENCE_S)
-    assert after["id"] == before["id"]
+    (after,) = daemon.calls(session=session)
     assert running.returncode == 7
-    assert last_call("cli")["exit_status"] == 7
+    assert (after.id, after.exit_status) == (before.id, 7)
 
 
-def test_events_of_a_run(uid: int) -> None:
+def test_events_of_a_run(uid: int, session: str) -> None:
     """The stream tells the beginning and the end of a call."""
-    words = ["agentcg", "events", "--session", "cli", "--json"]
-    assert agentcg("run", "--session", "cli", "true", uid=uid).returncode == 0
+    words = ["agentcg", "events", "--session", session, "--json"]
+    assert agentcg("run", "--session", session, "true", uid=uid).returncode == 0
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **identity(uid)) as following:
         assert following.stdout is not None
         seen: dict[str, list[str]] = {}
         while ["call.begun", "call.ended"] not in seen.values():
-            agentcg("run", "--session", "cli", "true", uid=uid)
+            agentcg("run", "--session", session, "true", uid=uid)
             event = json.loads(following.stdout.readline())
             if event["call"] is not None:
                 seen.setdefault(event["call"], []).append(event["kind"])
         following.terminate()
 
 
-def test_host_bound() -> None:
+def test_host_bound(daemon: Client) -> None:
     """Root may bound all sessions, others may not."""
     assert agentcg("host", "set", "--memory-max", "1G", uid=SOMEBODY).returncode == 4
     assert agentcg("host", "set", "--memory-max", "1G").returncode == 0
-    root = Path(asked("host", "show")["cgroup"])
+    root = Path(daemon.host().cgroup)
     assert (root / "memory.max").read_text().strip() == str(1 << 30)
     assert agentcg("host", "set", "--memory-max", "none").returncode == 0
