@@ -184,6 +184,7 @@ def test_agents_outlive_the_daemon(agent: subprocess.Popen[bytes], daemon: int, 
     assert cgroup_of(pid) == leaf
     assert (leaf / "memory.high").read_text() == limit
     assert agent.poll() is None
+    run("systemctl", "start", "agentcgd.service")  # returns when it is ready
     sessions = run("agentcg", "sessions", "--json").stdout
     assert "unit-test" in sessions
 
