@@ -97,7 +97,10 @@ def in_guest(names: Sequence[str]) -> int:
 
 def stage(options: argparse.Namespace) -> int:
     """Inside the guest: start the installed units and show."""
-    subprocess.run(["systemctl", "start", "agentcgd.service"], check=True)
+    if subprocess.run(["systemctl", "start", "agentcgd.service"], check=False).returncode:
+        journal = ["journalctl", "--unit=agentcgd.service", "--no-pager", "--lines=20"]
+        subprocess.run(journal, stdout=sys.stderr, check=False)
+        return 1
     return show(options.stage, live=options.live, columns=options.columns)
 
 
