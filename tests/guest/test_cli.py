@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -229,18 +229,27 @@ def test_daemon_is_killed_under_a_command(daemon: Client, uid: int, session: str
 
 
 def test_events_of_a_run(uid: int, session: str) -> None:
-    """The stream tells the beginning and the end of a call."""
-    words = ["agentcg", "events", "--session", session, "--json"]
+    """The stream tells the beginning and the end of a call, from what is kept and live."""
+    words = ["agentcg", "events", "--session", session, "--kept", "--json"]
     assert agentcg("run", "--session", session, "true", uid=uid).returncode == 0
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **identity(uid)) as following:
         assert following.stdout is not None
-        seen: dict[str, list[str]] = {}
-        while ["call.begun", "call.ended"] not in seen.values():
-            agentcg("run", "--session", session, "true", uid=uid)
-            event = json.loads(following.stdout.readline())
-            if event["call"] is not None:
-                seen.setdefault(event["call"], []).append(event["kind"])
+        assert kinds_of_a_call(following.stdout) == ["call.begun", "call.ended"]
+        assert agentcg("run", "--session", session, "true", uid=uid).returncode == 0
+        assert kinds_of_a_call(following.stdout) == ["call.begun", "call.ended"]
         following.terminate()
+
+
+def kinds_of_a_call(lines: Iterable[str]) -> list[str]:
+    """What happens to a call, up to its end."""
+    kinds = []
+    for line in lines:
+        event = json.loads(line)
+        if event["call"] is not None:
+            kinds.append(event["kind"])
+        if event["kind"] == "call.ended":
+            break
+    return kinds
 
 
 def test_host_bound(daemon: Client) -> None:
