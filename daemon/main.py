@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import agentcg
+from agentcg.bpf.pins import PIN_ROOT
 from agentcg.daemon.api import listen
 from agentcg.daemon.api.routes import ROUTES
 from agentcg.daemon.api.server import Server
@@ -47,6 +48,7 @@ class Options:
     policies: Path
     require: frozenset[str]
     bpf: str
+    pins: Path
     log_level: str
 
 
@@ -78,6 +80,11 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         default="auto",
         help="account by BPF if possible, never, or not start without it",
     )
+    parser.add_argument(
+        "--pins", type=Path, default=PIN_ROOT, metavar="DIR",
+        help="where the programs that account are pinned; a second daemon on this host, with a "
+        "root of its own, needs its own (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
@@ -117,7 +124,9 @@ async def run(asked: Options) -> None:
     _raise_file_limit()
     root = Root.open(locate(asked.root), asked.require)
     listening, own = _listen(asked.socket)
-    service = Service(root, PolicyInForce(asked.policies), bpf=asked.bpf != "off")
+    service = Service(
+        root, PolicyInForce(asked.policies), pins=None if asked.bpf == "off" else asked.pins
+    )
     server = Server(service, ROUTES)
     stop = _signals(service, notifier)
     service.start()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -41,13 +42,14 @@ log = logging.getLogger(__name__)
 class Service:
     """Sessions, calls, intents and what happens to them. `start` and `stop` on one loop.
 
-    `bpf`: whether to account by BPF if it can be had; without it cgroup files count alone.
+    `pins`: where the programs that account are pinned, if they can be had; None: cgroup files
+    count alone.
     """
 
-    def __init__(self, root: Root, policy: PolicyInForce, *, bpf: bool = True) -> None:
+    def __init__(self, root: Root, policy: PolicyInForce, *, pins: Path | None) -> None:
         watcher: Watcher[LiveCall | str] = Watcher()
         self.core = Core(root, policy, watcher, Tracking(root.cgroup.path))
-        self._bpf = bpf
+        self._pins = pins
         self._mover = Mover()
         self._endings = Endings(self.core)
         self._grants = Grants(self.core)
@@ -73,8 +75,8 @@ class Service:
         self._pressure.start()
         loop.add_reader(self.core.watcher.fileno(), self._watched)
         self._tasks.append(loop.create_task(self._tick(), name="tick"))
-        if self._bpf:
-            self._tasks.append(loop.create_task(self._start_bpf(), name="bpf"))
+        if self._pins is not None:
+            self._tasks.append(loop.create_task(self._start_bpf(self._pins), name="bpf"))
         self.core.bus.publish("daemon.started", f"agentcg {agentcg.__version__}")
 
     async def require_bpf(self) -> None:
@@ -136,9 +138,9 @@ class Service:
             except Exception:  # a bug in one look must not end all looking
                 log.exception("the regular look failed")
 
-    async def _start_bpf(self) -> None:
+    async def _start_bpf(self, pins: Path) -> None:
         tracking, registry = self.core.tracking, self.core.registry
-        if not await tracking.start(self._bpf_event):
+        if not await tracking.start(pins, self._bpf_event):
             return
         for cgroup_id in tracking.tracked() - registry.by_cgroup.keys():
             tracking.untrack(cgroup_id)  # ended while no daemon was there

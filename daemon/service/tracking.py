@@ -34,13 +34,16 @@ class Tracking:
         self.state: State = "cgroup"
         self.reason = "switched off (--bpf off)"
 
-    async def start(self, on_event: Callable[[BpfEvent], None]) -> bool:
-        """Attach off the loop, then deliver events on it. False where BPF cannot be had."""
+    async def start(self, pins: Path, on_event: Callable[[BpfEvent], None]) -> bool:
+        """Attach off the loop, then deliver events on it. False where BPF cannot be had.
+
+        `pins`: where the programs are pinned; daemons on different roots need different ones.
+        """
         self.state, self.reason = "starting", "programs are being attached"
         loop = asyncio.get_running_loop()
         try:
             self._accounting = await loop.run_in_executor(
-                None, partial(Accounting.open, scope=self._scope)
+                None, partial(Accounting.open, pins, scope=self._scope)
             )
         except (BpfError, OSError) as error:
             self.state, self.reason = "cgroup", str(error)

@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agentcg.bpf import Accounting
 from agentcg.cgroups import Cgroup, find_mount
 
 WARM_UP = 20
@@ -178,17 +179,20 @@ def _cpu_s(pid: int) -> float:
 def own_daemon(bpf: str) -> Iterator[str]:
     """agentcgd on a cgroup of its own; its socket."""
     name = f"agentcg-bench-{secrets.token_hex(3)}"
-    path = f"/tmp/{name}.sock"
+    path, pins = f"/tmp/{name}.sock", Path(f"/sys/fs/bpf/{name}")
     with Cgroup.open(find_mount().path) as top, top.create(name) as parent:
         daemon = subprocess.Popen(
             [sys.executable, "-m", "agentcg.daemon.main", "--root", str(parent.path / "sessions"),
-             "--socket", path, "--require", "none", "--bpf", bpf, "--log-level", "warning"]
+             "--socket", path, "--require", "none", "--bpf", bpf,
+             "--pins", str(pins), "--log-level", "warning"]
         )  # fmt: skip
         try:
             yield path
         finally:
             daemon.terminate()
             daemon.wait()
+            if pins.exists():
+                Accounting.open(pins).unpin()
             top.remove_tree(name)
 
 

@@ -23,9 +23,10 @@ sys.exit(3)
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """A daemon that has the programs attached; they are taken away at the end."""
-    with own_daemon("--require", "none", "--bpf", "on") as running:
+    pins = f"/sys/fs/bpf/{fresh('agentcg-test')}"
+    with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as running:
         yield running
-    Accounting.open().unpin()
+    Accounting.open(pins).unpin()
 
 
 def started() -> subprocess.Popen[bytes]:

@@ -46,7 +46,7 @@ class Running:
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     with own_cgroup() as parent:
         root = Root.open(parent.path / "sessions", frozenset())
-        service = Service(root, PolicyInForce(tmp_path), bpf=False)
+        service = Service(root, PolicyInForce(tmp_path), pins=None)
         service.start()
         await service.sessions.open(ROOT, OpenSession(name="a"))
         yield Running(service)
