@@ -228,10 +228,10 @@ def test_birth_in_the_leaf(accounting: Accounting, tracked: Leaf) -> None:
 
 @contextlib.contextmanager
 def _v1_hierarchy(name: str, at: Path) -> Iterator[None]:
-    """A named v1 hierarchy, gone afterwards.
+    """A named v1 hierarchy, as a rule gone afterwards.
 
-    One that is unmounted while a removed group is still dying stays for ever, so it is mounted
-    and unmounted until the kernel has let go of it.
+    One that is unmounted while a removed group is still dying stays, so it is mounted and
+    unmounted until the kernel has let go of it; on a busy machine that can take minutes.
     """
     mount = ["mount", "-t", "cgroup", "-o", f"none,name={name}", "cgroup", str(at)]
     subprocess.run(mount, check=True)
@@ -239,8 +239,10 @@ def _v1_hierarchy(name: str, at: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(at)], check=True)
-        while f":name={name}:" in Path("/proc/self/cgroup").read_text():
-            time.sleep(0.1)
+        for _ in range(20):
+            if f":name={name}:" not in Path("/proc/self/cgroup").read_text():
+                break
+            time.sleep(0.25)
             subprocess.run(mount, check=True)
             subprocess.run(["umount", str(at)], check=True)
 
