@@ -22,7 +22,6 @@ _MAP_INFO_BTF_ID = 16  # btf_id in struct bpf_map_info, in units of four bytes
 ANY, NOEXIST = 0, 1  # bpf.h: BPF_ANY, BPF_NOEXIST
 
 _SAMPLE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
-_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "libbpf_version_string": (c_char_p, []),
     "libbpf_set_print": (c_void_p, [c_void_p]),

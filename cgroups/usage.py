@@ -7,7 +7,7 @@ of long files only the wanted keys are looked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agentcg.cgroups import knobs, parse
 from agentcg.cgroups.knobs import Knob
@@ -17,7 +17,8 @@ from agentcg.errors import CgroupGone
 if TYPE_CHECKING:
     from agentcg.cgroups.cgroup import Cgroup
 
-_MEMORY_STAT = Knob[MemoryStat]("memory.stat", parse.parse_memory_stat)
+MEMORY_STAT: Final = Knob[MemoryStat]("memory.stat", parse.parse_memory_stat)
+"""Of memory.stat only what accounts for a call; `knobs.MEMORY_STAT` is all of it."""
 _IO_TOTAL = Knob[IoStat]("io.stat", parse.parse_io_total)
 
 
@@ -32,7 +33,7 @@ def read_usage(cgroup: Cgroup) -> Usage:
         memory_swap_current=cgroup.get(knobs.MEMORY_SWAP_CURRENT),
         memory_swap_peak=cgroup.get(knobs.MEMORY_SWAP_PEAK),
         memory_events=cgroup.get(knobs.MEMORY_EVENTS),
-        memory_stat=cgroup.get(_MEMORY_STAT),
+        memory_stat=cgroup.get(MEMORY_STAT),
         memory_pressure=cgroup.get(knobs.MEMORY_PRESSURE),
         cpu_stat=cpu_stat,
         io_stat=cgroup.get(_IO_TOTAL),

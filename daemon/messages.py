@@ -352,7 +352,7 @@ class Problem(Answer, frozen=True):
 
 
 class SessionList(Answer, frozen=True):
-    """Sessions, in the order in which they began."""
+    """Sessions, in the order in which they were opened."""
 
     sessions: list[Session]
 
@@ -364,6 +364,6 @@ class CallList(Answer, frozen=True):
 
 
 class IntentList(Answer, frozen=True):
-    """Intents, in the order in which they began."""
+    """Intents, in the order in which they were declared."""
 
     intents: list[Intent]

@@ -58,9 +58,7 @@ def bounded(need: Need, bound_bytes: int) -> Need:
 def most_bytes(host: HostView, session: SessionView, rule: CallRule | None = None) -> int:
     """The most that any call of `session` could have, whatever runs now."""
     bounds = (session.memory_max_bytes, None if rule is None else rule.memory_max)
-    return min(
-        host.bound_bytes, *(bound for bound in bounds if bound is not None), host.bound_bytes
-    )
+    return min([host.bound_bytes, *(bound for bound in bounds if bound is not None)])
 
 
 def _doubted(margin: float, confidence: float | None) -> float:

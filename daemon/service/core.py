@@ -8,7 +8,6 @@ import time
 from base64 import b32encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 from agentcg.cgroups import MAX, Limits, Watcher
 from agentcg.daemon.messages import EventKind, Feedback
@@ -116,7 +115,3 @@ class Core:
         """Count one more call of `session`, also for the time after a restart."""
         session.calls_total += 1
         session.cgroup.set_attr(TALLY, str(session.calls_total).encode())
-
-    def path_of(self, name: str) -> Path:
-        """Where the session `name` has its cgroup."""
-        return self.root.cgroup.path / name

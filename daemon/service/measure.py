@@ -8,14 +8,11 @@ from contextlib import suppress
 
 from agentcg.bpf import Counters
 from agentcg.cgroups import Cgroup, Psi, Resource, Usage
-from agentcg.cgroups.knobs import Knob
-from agentcg.cgroups.parse import parse_memory_stat
+from agentcg.cgroups.usage import MEMORY_STAT
 from agentcg.cgroups.values import Limit, MemoryStat
 from agentcg.daemon.messages import Account, Call, Feedback, Pressure, Session
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import CgroupGone
-
-_MEMORY_STAT = Knob[MemoryStat]("memory.stat", parse_memory_stat)
 
 COMMANDS_KEPT = 16
 """Executed programs that are kept for one call; `execs` counts them all."""
@@ -69,7 +66,7 @@ def oom_kills(call: LiveCall, used: Usage) -> int | None:
 
 def held_now(leaf: Cgroup) -> int | None:
     """`held_bytes` of a leaf as it is now."""
-    return held_bytes(leaf.get(_MEMORY_STAT))
+    return held_bytes(leaf.get(MEMORY_STAT))
 
 
 def held_bytes(stat: MemoryStat | None) -> int | None:

@@ -3,6 +3,8 @@
 
 Limits stay as they are. Calls that emptied meanwhile are ended. What carries no mark of ours
 is not touched; what carries one that cannot be read is not touched either, and said loudly.
+One exception: an empty `call-*` inside a session of ours is what a daemon left that died
+between making a leaf and marking it, and is removed.
 """
 
 from __future__ import annotations

@@ -67,8 +67,7 @@ def _loud(word: str, text: str, width: int) -> list[Text]:
 
 
 def _title(host: Host, health: Health, width: int) -> Text:
-    state = {"ok": "ok", "degraded": "degraded", "starting": "starting"}[health.state]
-    right = f"daemon {state}, up {format_duration(health.uptime_s)}"
+    right = f"daemon {health.state}, up {format_duration(health.uptime_s)}"
     cpus = "1 CPU" if host.cpus == 1 else f"{host.cpus} CPUs"
     left = f"agentcg {health.version} on {host.hostname}  Linux {host.kernel}, {cpus}"
     style = "green" if health.state == "ok" else BAD if health.state == "degraded" else WARN
