@@ -114,6 +114,7 @@ class Reconciler:
         call = LiveCall(record, session, leaf)
         self._core.watcher.watch(leaf, call)
         self._core.registry.add_call(call)
+        self._core.registry.commit(call, views.call_view(call).committed_bytes)
         if leaf.events().populated:
             call.populated = True
         elif record.state == "lingering" or leaf.usage().cpu_stat.usage_us > 0:

@@ -75,6 +75,16 @@ def test_declared_intents_survive(daemon: Daemon) -> None:
     assert daemon.begin("a")["grant"]["source"] == "intent"
 
 
+def test_promised_room_is_not_given_away(daemon: Daemon) -> None:
+    """What running calls were granted counts from the first request after a restart."""
+    host = daemon.get("/v1/host")
+    daemon.open("a", priority="normal")
+    daemon.begin("a", memory_bytes=host["memory_total_bytes"])
+    daemon.restart()
+    waited = daemon.begin("a", memory_bytes=1 << 30, wait_s=0.3)
+    assert [told["code"] for told in waited["feedback"]] == ["no-room"]
+
+
 def test_stop_leaves_agents_running(daemon: Daemon) -> None:
     """SIGTERM ends the daemon and nothing else; the socket's file goes with it."""
     with process() as agent:
