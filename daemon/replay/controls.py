@@ -18,13 +18,13 @@ from typing import Literal
 
 from agentcg.cgroups import Cgroup, Limits, Usage
 from agentcg.daemon.client import Client
+from agentcg.daemon.client.child import OOM_SCORE_ADJ_RAISE
 from agentcg.daemon.messages import OpenSession, Priority
 from agentcg.errors import CgroupGone, Conflict, NotFound
 
 ControlName = Literal["none", "static", "agentcg"]
 CONTROLS: tuple[ControlName, ...] = ("none", "static", "agentcg")
 PREFIX = "replay-"
-CALL_OOM_SCORE_ADJ = 500  # what `agentcg run` gives a call: the call dies before its agent
 KILL_TIMEOUT_S = 5.0
 BOUND_LABEL = "agentcg/replay-bound"  # what the host bound was before
 _CONTROLLERS = ("memory", "cpu", "pids")
@@ -140,7 +140,7 @@ class Governed(Control):
                 session=Cgroup.open(session.cgroup),
                 runtime=Cgroup.open(session.runtime),
                 name=name,
-                call_oom_score_adj=CALL_OOM_SCORE_ADJ,
+                call_oom_score_adj=OOM_SCORE_ADJ_RAISE,
             )
             self._places.append(place)
             if not self._swap:
