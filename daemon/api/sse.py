@@ -12,12 +12,14 @@ from aiohttp import web
 from agentcg.daemon import messages as m
 from agentcg.daemon.api import bounds
 from agentcg.daemon.api.exchange import Exchange, Result
-from agentcg.daemon.service.bus import Entry, Reader
+from agentcg.daemon.service.bus import Bus, Entry, Reader
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import InvalidInput
 
 _COLLECT_S = 0.01  # events come in bursts: one write for all of a burst
+_COLLECT_PER_READER_S = 0.00025  # with many readers, so that all together wake 4,000 times a second
+_COLLECT_MAX_S = 0.5
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 
@@ -34,13 +36,13 @@ async def stream(x: Exchange) -> Result:
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(x.request)
     with reader:
-        await _send(response, reader)
+        await _send(response, reader, x.service.core.bus)
     if x.request.transport is not None:
         x.request.transport.abort()  # what is in its buffer would never be taken
     return response
 
 
-async def _send(response: web.StreamResponse, reader: Reader) -> None:
+async def _send(response: web.StreamResponse, reader: Reader, bus: Bus) -> None:
     """Until the peer goes, which cancels this, or takes nothing for too long, which ends it."""
     await response.write(b": agentcg events\n\n")  # so that the client knows that it is connected
     while True:
@@ -51,9 +53,14 @@ async def _send(response: web.StreamResponse, reader: Reader) -> None:
         except TimeoutError:
             return
         if await reader.wait(bounds.KEEPALIVE_S):
-            await asyncio.sleep(_COLLECT_S)
+            await asyncio.sleep(collect_s(bus.readers))
         else:
             await response.write(b": still here\n\n")
+
+
+def collect_s(readers: int) -> float:
+    """How long to collect events before they are written, with so many readers in all."""
+    return min(max(_COLLECT_S, readers * _COLLECT_PER_READER_S), _COLLECT_MAX_S)
 
 
 def encode(event: m.Event) -> bytes:

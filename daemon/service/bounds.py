@@ -8,6 +8,8 @@ three descriptors.
 SESSIONS_MAX = 4096
 SESSIONS_PER_UID_MAX = 2048
 CALLS_MAX = 16384
+CALLS_PER_UID_MAX = 8192
+"""In all sessions that a user opened, so that no user can take every call of the host."""
 CALLS_PER_SESSION_MAX = 256
 """Running and lingering together; a policy's `max_calls` bounds the running ones further."""
 INTENTS_PER_SESSION_MAX = 32

@@ -59,9 +59,15 @@ class Bus:
             text=text,
             feedback=feedback,
         )
-        self._ring.append(Entry(event, owner))
+        entry = Entry(event, owner)
+        self._ring.append(entry)
         for reader in self._readers:
-            reader.news.set()
+            reader.offer(entry)
+
+    @property
+    def readers(self) -> int:
+        """How many follow."""
+        return len(self._readers)
 
     def after(self, position: int) -> tuple[Event | None, list[Entry]]:
         """What came after the event with id `position`: a gap, if there is one, and the rest."""
@@ -108,6 +114,16 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._bus.discard(self)
+
+    def offer(self, entry: Entry) -> None:
+        """Wake up for `entry` if it may be seen; else pass over it without waking.
+
+        So that one user's events cost nothing with another user's readers.
+        """
+        if self._sees(entry):
+            self.news.set()
+        elif not self.news.is_set():  # nothing before it is left to be taken
+            self._position = entry.event.id
 
     def take(self) -> Iterator[Event]:
         """All events since the last time, without waiting."""

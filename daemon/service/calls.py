@@ -76,7 +76,13 @@ class Calls:
                 f"session {session.name!r} has {len(session.calls)} calls running or lingering",
                 remedy="end calls, and stop the processes that ended ones left",
             )
-        if len(self._core.registry.calls) >= bounds.CALLS_MAX:
+        uid, registry = session.uid, self._core.registry
+        if registry.calls_by_uid[uid] >= bounds.CALLS_PER_UID_MAX:
+            raise LimitExceeded(
+                f"the sessions of uid {uid} have {bounds.CALLS_PER_UID_MAX} calls",
+                remedy="end calls, and stop the processes that ended ones left",
+            )
+        if len(registry.calls) >= bounds.CALLS_MAX:
             raise LimitExceeded(f"this host has {bounds.CALLS_MAX} calls", remedy="try again later")
 
     async def _admission(self, session: LiveSession, request: BeginCall) -> Admit:
@@ -145,7 +151,7 @@ class Calls:
 
     async def _place(self, call: LiveCall, pidfds: list[int], pid: int | None) -> None:
         for pidfd in pidfds:  # none or one
-            await self._mover.place(call.cgroup, pidfd, pid or 0)
+            await self._mover.place(call.session, call.cgroup, pidfd, pid or 0)
             call.populated = True
 
     @staticmethod

@@ -80,6 +80,8 @@ def _check_owner(peer: Peer, pid: int, descriptor: int) -> None:
             f"pid {pid} is a process of uid {uid}, not of uid {peer.uid}",
             remedy="place only your own processes",
         )
+    if pid in (1, os.getpid()):  # what kills the session would take the host or the daemon along
+        raise InvalidInput("pid", pid, "a process other than init and the daemon itself")
 
 
 def _gone(pid: int) -> AgentcgError:

@@ -52,16 +52,29 @@ class Sessions:
         found = self._core.registry.sessions.get(request.name)
         if found is not None:
             self._core.authorised(peer, request.name)
+            self._check_open(found)
         with held_processes(peer, request.pids) as held:
             session = found or self._create(peer, request)
             try:
                 for pidfd, pid in zip(held, request.pids, strict=True):
-                    await self._mover.place(session.runtime, pidfd, pid)
+                    await self._mover.place(session, session.runtime, pidfd, pid)
             except AgentcgError:
-                if found is None and not session.cgroup.events().populated:
+                if found is None and self._is_unused(session):
                     self._remove(session)
                 raise
         return measure.session_view(session), found is None
+
+    @staticmethod
+    def _check_open(session: LiveSession) -> None:
+        if session.closing:
+            raise Conflict(f"session {session.name!r} is being closed")
+
+    @staticmethod
+    def _is_unused(session: LiveSession) -> bool:
+        """Whether nothing lives in it, is on its way into it, or removes it."""
+        if session.closing or session.placing or session.calls:
+            return False
+        return not session.cgroup.events().populated
 
     def _create(self, peer: Peer, request: OpenSession) -> LiveSession:
         core = self._core
@@ -155,28 +168,28 @@ class Sessions:
     async def close(self, peer: Peer, name: str, *, kill: bool) -> None:
         """Close a session. Raises `Conflict` while processes live in it, unless `kill`."""
         session = self._core.authorised(peer, name)
-        if session.closing:
-            raise Conflict(f"session {name!r} is being closed already")
-        if not kill and session.cgroup.events().populated:
+        self._check_open(session)
+        if not kill and (session.placing or session.cgroup.events().populated):
             raise Conflict(
                 f"session {name!r} still has {measure.processes_in(session)} processes",
                 remedy="end them first, or close it with kill=true",
             )
         session.closing = True
         try:
-            if kill:
-                session.cgroup.kill()
-            await self._emptied(session)
+            await self._emptied(session, kill=kill)
         except BaseException:
             session.closing = False
             raise
         self._finish(session)
 
     @staticmethod
-    async def _emptied(session: LiveSession) -> None:
+    async def _emptied(session: LiveSession, *, kill: bool) -> None:
+        """Wait until nothing lives in it; with `kill` also what arrives meanwhile is killed."""
         try:
             async with asyncio.timeout(bounds.CLOSE_TIMEOUT_S):
-                while session.cgroup.events().populated:  # noqa: ASYNC110 - the kernel knows
+                while session.placing or session.cgroup.events().populated:
+                    if kill:
+                        session.cgroup.kill()
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
             raise Conflict(

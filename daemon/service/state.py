@@ -36,6 +36,7 @@ class LiveSession:
     active_at: float = 0.0  # when its last call ended, or it was opened
     calls_running: int = 0
     calls_total: int = 0
+    placing: int = 0  # processes on their way into it
     closing: bool = False
     closed: bool = False  # its cgroups are removed
     protected_bytes: int | None = None  # memory.low as shared out last
@@ -104,6 +105,8 @@ class Registry:
         self.by_cgroup: dict[int, LiveCall] = {}
         self.ended: OrderedDict[str, EndedCall] = OrderedDict()
         self.sessions_by_uid: Counter[int] = Counter()
+        self.calls_by_uid: Counter[int] = Counter()
+        """Calls with a leaf, by the owner of their session."""
         self.calls_closed = 0
         """Calls begun in sessions that are closed by now."""
         self.ends: Counter[str] = Counter()
@@ -129,6 +132,7 @@ class Registry:
         """Make a call known."""
         call.session.calls[call.id] = call
         self.calls[call.id] = call
+        self.calls_by_uid[call.session.uid] += 1
         self.by_cgroup[call.cgroup.id] = call
         if call.state == "running":
             self._count_running(call, 1)
@@ -136,7 +140,8 @@ class Registry:
     def drop_call(self, call: LiveCall) -> None:
         """Forget a call that loses its leaf."""
         call.session.calls.pop(call.id, None)
-        self.calls.pop(call.id, None)
+        if self.calls.pop(call.id, None) is not None:
+            self.calls_by_uid[call.session.uid] -= 1
         self.by_cgroup.pop(call.cgroup.id, None)
         self.commit(call, 0)
 

@@ -224,3 +224,12 @@ def test_pid_of_another_user_is_refused(daemon: Daemon) -> None:
         assert as_user(4242, attempts) == [403, 403, 403]
         assert str(daemon.root) not in Path(f"/proc/{victim}/cgroup").read_text()
     daemon.good("DELETE", "/v1/sessions/theirs")
+
+
+@pytest.mark.parametrize("which", ["init", "daemon"])
+def test_neither_init_nor_the_daemon_can_be_placed(daemon: Daemon, which: str) -> None:
+    """Not even for root: closing the session with kill=true would end the host or the daemon."""
+    pid = 1 if which == "init" else daemon.get("/v1/health")["pid"]
+    found = problem(daemon, "POST", "/v1/sessions", {"name": fresh(), "pids": [pid]})
+    assert (found["status"], found["field"]) == (400, "pid")
+    assert str(daemon.root) not in Path(f"/proc/{pid}/cgroup").read_text()

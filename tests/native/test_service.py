@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,8 +22,9 @@ from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
-from agentcg.errors import LimitExceeded
-from cgroup_support import own_cgroup
+from agentcg.daemon.service.state import LiveSession
+from agentcg.errors import Conflict, LimitExceeded
+from cgroup_support import own_cgroup, process
 
 ROOT = Peer(uid=0, pid=os.getpid(), admin=True, locate=lambda: None)
 ALICE = Peer(uid=4501, pid=os.getpid(), admin=False, locate=lambda: None)
@@ -154,3 +157,76 @@ async def test_committed_memory_returns_to_nothing(running: Running) -> None:
         running.later(1)
         running.service.calls.end(ROOT, call.id, EndCall())
     assert (registry.committed_bytes, registry.calls_running) == (0, 0)
+
+
+async def test_calls_of_a_user_are_bounded(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sessions of one user together; the calls of others go on, and an end makes room."""
+    monkeypatch.setattr(bounds, "CALLS_PER_UID_MAX", 2)
+    calls = running.service.calls
+    begun = []
+    for name in ("b", "c"):
+        await running.service.sessions.open(ALICE, OpenSession(name=name))
+        begun.append(await calls.begin(ALICE, name, BeginCall(tool="Bash")))
+    with pytest.raises(LimitExceeded, match="uid 4501"):
+        await calls.begin(ALICE, "b", BeginCall(tool="Bash"))
+    await calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+    calls.end(ALICE, begun[0].id, EndCall())
+    await calls.begin(ALICE, "b", BeginCall(tool="Bash"))
+
+
+async def moving(session: LiveSession, *, wanted: bool) -> None:
+    """Wait until a process is on its way into `session`, or none is any more."""
+    async with asyncio.timeout(30):
+        while bool(session.placing) is not wanted:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_closing_with_kill_takes_what_is_still_on_its_way(running: Running) -> None:
+    """A process whose move is queued when the session is closed dies with the session."""
+    service = running.service
+    session = service.core.registry.session("a")
+    gate = threading.Event()
+    service._mover._thread.submit(gate.wait)  # moves queue behind this
+    with process() as child:
+        begin = asyncio.create_task(
+            service.calls.begin(ROOT, "a", BeginCall(tool="Bash", pid=child.pid))
+        )
+        await moving(session, wanted=True)
+        with pytest.raises(Conflict, match="still has"):
+            await service.sessions.close(ROOT, "a", kill=False)
+        close = asyncio.create_task(service.sessions.close(ROOT, "a", kill=True))
+        await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="being closed"):
+            await service.sessions.open(ROOT, OpenSession(name="a", pids=[child.pid]))
+        gate.set()
+        await close
+        await asyncio.gather(begin, return_exceptions=True)
+        assert child.wait() == -signal.SIGKILL
+    assert not (service.core.root.cgroup.path / "a").exists()
+
+
+async def test_caller_that_leaves_while_its_process_queues_leaks_nothing(running: Running) -> None:
+    """The move is made all the same, and its descriptors are closed."""
+    service = running.service
+    session = service.core.registry.session("a")
+    gate = threading.Event()
+    service._mover._thread.submit(gate.wait)
+    with process() as child:
+        begin = asyncio.create_task(
+            service.calls.begin(ROOT, "a", BeginCall(tool="Bash", pid=child.pid))
+        )
+        await moving(session, wanted=True)
+        begin.cancel()
+        await asyncio.gather(begin, return_exceptions=True)
+        before = open_files()
+        gate.set()
+        await moving(session, wanted=False)
+        assert open_files() == before - 2
+        (call,) = session.calls.values()
+        assert call.cgroup.procs() == [child.pid]

@@ -80,3 +80,17 @@ async def test_waiting_reader_is_woken_by_news_alone() -> None:
         assert await reader.wait(10)
     one.publish("pressure")
     assert len(list(reader.take())) == 2
+
+
+def test_reader_is_not_woken_by_what_it_may_not_see() -> None:
+    """A flood of another user's events neither wakes a reader nor makes it fall behind."""
+    one = bus(kept=4)
+    reader = one.reader(lambda entry: entry.owner in (None, 7))
+    with reader:
+        for _ in range(10):
+            one.publish("call.begun", "theirs", owner=8)
+        assert not reader.news.is_set()
+        one.publish("call.begun", "mine", owner=7)
+        assert reader.news.is_set()
+        assert [event.text for event in reader.take()] == ["mine"]
+    assert one.readers == 0

@@ -22,6 +22,7 @@ from agentcg.daemon.service.peers import (
     require_admin,
 )
 from agentcg.errors import Forbidden, InvalidInput
+from cgroup_support import process
 
 HOME = "/sys/fs/cgroup/root/a"
 
@@ -69,7 +70,7 @@ def test_admin_is_required_in_words() -> None:
 
 def test_own_living_process_is_held() -> None:
     """A descriptor stands for the process until the block ends."""
-    with held_processes(peer(uid=os.getuid()), [os.getpid()]) as held:
+    with process() as child, held_processes(peer(uid=os.getuid()), [child.pid]) as held:
         assert not has_exited(held[0])
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(held[0])
@@ -79,13 +80,23 @@ def test_process_that_is_gone_is_refused_and_descriptors_are_closed() -> None:
     """One bad pid among good ones leaves nothing open."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    before = open_files()
+    with process() as living:
+        before = open_files()
+        with (
+            pytest.raises(InvalidInput, match="alive"),
+            held_processes(peer(uid=os.getuid()), [living.pid, child.pid]),
+        ):
+            pass
+        assert open_files() == before
+
+
+def test_daemon_itself_is_refused() -> None:
+    """Not even root moves the daemon into a session, which can be killed as a whole."""
     with (
-        pytest.raises(InvalidInput, match="alive"),
-        held_processes(peer(uid=os.getuid()), [os.getpid(), child.pid]),
+        pytest.raises(InvalidInput, match="the daemon itself"),
+        held_processes(peer(uid=os.getuid()), [os.getpid()]),
     ):
         pass
-    assert open_files() == before
 
 
 def test_process_of_another_user_is_refused() -> None:
