@@ -21,6 +21,7 @@ from agentcg.daemon.messages import EndCall, IntentList
 class Slow:
     """A handler that takes a minute unless it is cancelled, and tells."""
 
+    begun: asyncio.Semaphore
     cancelled: asyncio.Event
 
 
@@ -29,6 +30,7 @@ async def quick(x: Exchange) -> Result:
 
 
 async def slow(x: Exchange) -> Result:
+    Slow.begun.release()
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
@@ -58,7 +60,7 @@ ROUTES = (
 async def path(tmp_path: Path) -> AsyncIterator[Path]:
     server = Server(None, ROUTES)  # type: ignore[arg-type] - these routes need no service
     await server.start(listen.bind(tmp_path / "s"))
-    Slow.cancelled = asyncio.Event()
+    Slow.begun, Slow.cancelled = asyncio.Semaphore(0), asyncio.Event()
     yield tmp_path / "s"
     await server.stop()
 
@@ -120,7 +122,7 @@ async def test_handler_ends_when_its_peer_goes_away(path: Path) -> None:
     """Nobody waits for room for a caller that is gone."""
     peer = await Peer.connect(path)
     peer.send("GET", "/slow")
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(Slow.begun.acquire(), 10)
     peer.writer.close()
     await asyncio.wait_for(Slow.cancelled.wait(), 10)
 
@@ -131,7 +133,7 @@ async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.Mo
     held = [await Peer.connect(path) for _ in range(2)]
     for peer in held:
         peer.send("GET", "/slow")
-    await asyncio.sleep(0.05)
+        await asyncio.wait_for(Slow.begun.acquire(), 10)
     status, problem = await ask(path, "POST", "/quick")
     assert (status, problem["type"]) == (429, "urn:agentcg:limit-exceeded")
     held.pop().writer.close()
