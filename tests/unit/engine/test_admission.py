@@ -130,7 +130,7 @@ def test_committed_is_what_is_held_or_promised() -> None:
     assert committed_bytes(sessions) == 200 + 50 + 80 + 100 + 7
 
 
-def test_three_agents_in_the_papers_limit() -> None:
+def test_three_agents_under_one_limit() -> None:
     """High and low test calls under 1,100M: the second low call waits instead of an OOM kill."""
     agents = 300 * MIB
     host = HostView(
