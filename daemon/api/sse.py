@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 from aiohttp import web
@@ -17,6 +18,7 @@ from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import InvalidInput
 
+_WRITTEN_AT_ONCE = 64  # some 16 KiB: what a reader that takes nothing may leave in our memory
 _COLLECT_S = 0.01  # events come in bursts: one write for all of a burst
 _COLLECT_PER_READER_S = 0.00025  # with many readers, so that all together wake 4,000 times a second
 _COLLECT_MAX_S = 0.5
@@ -46,10 +48,11 @@ async def _send(response: web.StreamResponse, reader: Reader, bus: Bus) -> None:
     """Until the peer goes, which cancels this, or takes nothing for too long, which ends it."""
     await response.write(b": agentcg events\n\n")  # so that the client knows that it is connected
     while True:
-        chunk = b"".join(encode(event) for event in reader.take())
+        events = reader.take()
         try:
-            async with asyncio.timeout(bounds.WRITE_S):
-                await response.write(chunk)
+            while some := [*islice(events, _WRITTEN_AT_ONCE)]:
+                async with asyncio.timeout(bounds.WRITE_S):
+                    await response.write(b"".join(map(encode, some)))
         except TimeoutError:
             return
         if await reader.wait(bounds.KEEPALIVE_S):
