@@ -25,6 +25,7 @@ from agentcg.daemon.api import listen
 from agentcg.daemon.api.routes import ROUTES
 from agentcg.daemon.api.server import Server
 from agentcg.daemon.notify import Notifier
+from agentcg.daemon.service.ladder_apply import release_all
 from agentcg.daemon.service.root import AUTO, Root, locate
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
@@ -50,6 +51,8 @@ class Options:
     bpf: str
     pins: Path
     log_level: str
+    ladder: bool
+    release: bool
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
@@ -88,6 +91,16 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
+    parser.add_argument(
+        "--ladder",
+        action="store_true",
+        help="under memory pressure slow, pause and, last, kill calls (see docs/architecture.md)",
+    )
+    parser.add_argument(
+        "--release",
+        action="store_true",
+        help="let calls go on that a dead daemon has frozen or throttled, and exit",
+    )
     parser.add_argument("--version", action="version", version=agentcg.__version__)
     given = parser.parse_args(arguments)
     return Options(**vars(given))
@@ -112,10 +125,23 @@ def main() -> None:
         stream=sys.stderr,
     )  # fmt: skip
     try:
-        asyncio.run(run(asked))
+        if asked.release:
+            release(asked)
+        else:
+            asyncio.run(run(asked))
     except AgentcgError as error:
-        log.error("cannot start: %s", error)
+        log.error("cannot %s: %s", "release" if asked.release else "start", error)
         sys.exit(EXIT_STARTUP)
+
+
+def release(asked: Options) -> None:
+    """What a daemon that died holds back goes on. Raises `StartupError` while one is alive."""
+    path = locate(asked.root)
+    if not path.is_dir():
+        return
+    root = Root.open(path, frozenset())
+    release_all(root)
+    root.close()
 
 
 async def run(asked: Options) -> None:
@@ -125,7 +151,10 @@ async def run(asked: Options) -> None:
     root = Root.open(locate(asked.root), asked.require)
     listening, own = _listen(asked.socket)
     service = Service(
-        root, PolicyInForce(asked.policies), pins=None if asked.bpf == "off" else asked.pins
+        root,
+        PolicyInForce(asked.policies),
+        pins=None if asked.bpf == "off" else asked.pins,
+        ladder=asked.ladder,
     )
     server = Server(service, ROUTES)
     stop = _signals(service, notifier)

@@ -50,6 +50,7 @@ Category = Literal[
 IntentKind = Literal["call", "generating", "idle", "release"]
 CallState = Literal["running", "lingering", "ended"]
 EndReason = Literal["declared", "emptied", "expired", "oom", "killed", "session-closed"]
+ActionKind = Literal["protect", "reclaim", "throttle", "unthrottle", "freeze", "thaw", "kill"]
 EventKind = Literal[
     "session.opened",
     "session.closed",
@@ -58,6 +59,12 @@ EventKind = Literal[
     "call.gone",
     "call.oom",
     "call.over_grant",
+    "call.throttled",
+    "call.unthrottled",
+    "call.frozen",
+    "call.thawed",
+    "call.killed",
+    "session.reclaimed",
     "intent.declared",
     "grant.changed",
     "phase.changed",
@@ -205,7 +212,9 @@ class Account(Answer, frozen=True):
 class Feedback(Answer, frozen=True):
     """What the agent is told: a stable code and one or two sentences with numbers."""
 
-    code: Literal["ok", "over-grant", "oom-call", "lingering", "signal", "waited", "no-room"]
+    code: Literal[
+        "ok", "over-grant", "oom-call", "killed", "lingering", "signal", "waited", "no-room"
+    ]
     text: str
 
 
@@ -338,6 +347,24 @@ class Event(Answer, frozen=True):
     feedback: Feedback | None = None
 
 
+class Action(Answer, frozen=True):
+    """One step that the daemon took under pressure, and the numbers that led to it."""
+
+    time: float
+    kind: ActionKind
+    session: str
+    call: str | None  # None: the agent's own processes, or the whole session
+    reason: str
+    rule: str
+    size_bytes: int | None  # protect: memory.low; reclaim: how much; throttle: memory.high
+    room_bytes: int  # of what all sessions may use, when it was decided
+    bound_bytes: int
+    stall_percent: float | None  # memory PSI, some, avg10, of all sessions
+    swap_free_bytes: int
+    held_bytes: int | None  # by the target
+    granted_bytes: int | None
+
+
 class Problem(Answer, frozen=True):
     """RFC 9457 problem document."""
 
@@ -367,3 +394,9 @@ class IntentList(Answer, frozen=True):
     """Intents, in the order in which they were declared."""
 
     intents: list[Intent]
+
+
+class ActionList(Answer, frozen=True):
+    """Actions, in the order in which they were taken; the oldest beyond a bound are dropped."""
+
+    actions: list[Action]

@@ -95,6 +95,14 @@ async def _get_call(x: Exchange) -> Result:
     return x.service.calls.get(x.peer, x.path["call"])
 
 
+async def _list_call_actions(x: Exchange) -> Result:
+    return x.service.ladder.of_call(x.peer, x.path["call"])
+
+
+async def _list_session_actions(x: Exchange) -> Result:
+    return x.service.ladder.of_session(x.peer, x.path["session"])
+
+
 async def _change_call(x: Exchange) -> Result:
     return await x.service.calls.change(x.peer, x.path["call"], x.body)
 
@@ -145,6 +153,12 @@ ROUTES: tuple[Route, ...] = (
           _list_calls, m.CallList, query=CallsQuery),
     Route("GET", "/v1/calls/{call}", "getCall", "One call, live or ended",
           _get_call, m.Call, errors=(403, 404)),
+    Route("GET", "/v1/calls/{call}/actions", "listCallActions",
+          "What was done to a call under pressure, and why",
+          _list_call_actions, m.ActionList, errors=(403, 404)),
+    Route("GET", "/v1/sessions/{session}/actions", "listSessionActions",
+          "What was done in a session under pressure, and why",
+          _list_session_actions, m.ActionList, errors=(403, 404)),
     Route("PATCH", "/v1/calls/{call}", "changeCall", "Renegotiate a running call's grant",
           _change_call, m.Call, body=m.ChangeCall, errors=(403, 404, 409)),
     Route(

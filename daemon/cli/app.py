@@ -18,6 +18,7 @@ from agentcg.daemon.cli.commands import (
     calls,
     doctor,
     events,
+    explain,
     host,
     intent,
     policy,
@@ -109,6 +110,9 @@ app.command(
     context_settings={"allow_interspersed_args": False},
 )(run.run)
 app.command("events", help=events.HELP, short_help="Follow what happens.")(events.events)
+app.command("explain", help=explain.HELP, short_help="Why a call was slow, paused or killed.")(
+    explain.explain
+)
 app.command("doctor", help=doctor.HELP, short_help="Check what holds on this host.")(doctor.doctor)
 app.add_typer(sessions.session_app, name="session")
 app.add_typer(calls.call_app, name="call")

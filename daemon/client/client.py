@@ -16,6 +16,8 @@ from agentcg.daemon.client.problems import exception_of
 from agentcg.daemon.messages import (
     ID_PATTERN,
     NAME_PATTERN,
+    Action,
+    ActionList,
     BeginCall,
     Call,
     CallList,
@@ -158,6 +160,16 @@ class Client:
         """End a call, once; the answer has its account and feedback. Raises `Conflict`."""
         target = f"/v1/calls/{check_id(call_id)}/end"
         return self._ask("POST", target, Call, EndCall(exit_status=exit_status), timeout_s)
+
+    # --- actions ---
+
+    def actions(self, *, call: str | None = None, session: str | None = None) -> list[Action]:
+        """What was done to a call, or in a session, under pressure; raises `NotFound`."""
+        if call is not None:
+            target = f"/v1/calls/{check_id(call)}/actions"
+        else:
+            target = f"/v1/sessions/{check_name(session or '')}/actions"
+        return self._ask("GET", target, ActionList).actions
 
     # --- events ---
 

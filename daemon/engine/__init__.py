@@ -10,6 +10,7 @@ Every function is total on what its types allow and linear in what it is given.
 - `admission`: whether there is room for it, and whether it waits
 - `grants`: what a call gets, at its begin and while it runs
 - `protection`: how `memory.low` is shared out among sessions
+- `ladder`: what is done, and to whom, when all sessions together run out of memory
 - `phases`: what a session is doing
 - `feedback`: what the agent is told about a call
 """

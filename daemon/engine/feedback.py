@@ -22,7 +22,9 @@ HEADROOM = 1.25  # of the peak, for the need that is proposed
 def of_call(account: Account, grant: Grant, ending: Ending) -> list[Feedback]:
     """Everything worth telling about an ended call, the gravest first; never empty."""
     told = []
-    if account.oom_kills or ending.reason == "oom":
+    if ending.killed is not None:
+        told.append(ending.killed)
+    elif account.oom_kills or ending.reason == "oom":
         told.append(_oom(account, grant, ending))
     elif ending.exit_status is not None and ending.exit_status > 128:
         told.append(_signal(ending.exit_status - 128, account, ending))

@@ -157,3 +157,4 @@ class Ending:
     lingering_processes: int = 0
     room_bytes: int | None = None  # what a next call could have now
     limit_bytes: int | None = None  # the most that its session may have
+    killed: Feedback | None = None  # what to tell where the ladder killed it

@@ -7,12 +7,13 @@ import os
 import time
 from base64 import b32encode
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from agentcg.cgroups import MAX, Limits, Watcher
 from agentcg.daemon.messages import EventKind, Feedback
 from agentcg.daemon.service.bus import Bus
 from agentcg.daemon.service.hostview import Memory
+from agentcg.daemon.service.limits import absent_limits
 from agentcg.daemon.service.peers import Peer, may_act
 from agentcg.daemon.service.records import TALLY
 from agentcg.daemon.service.root import Root
@@ -44,11 +45,7 @@ class Core:
 
     def __post_init__(self) -> None:
         self.bus = Bus(self.clock)
-        self._absent_limits = {
-            field.name: None
-            for field in fields(Limits)
-            if field.name.partition("_")[0] not in self.root.controllers
-        }
+        self._absent_limits = absent_limits(self.root.controllers)
 
     def memory_max_bytes(self) -> int | None:
         """The bound over all sessions: as set through the API, else the policy's."""

@@ -28,6 +28,8 @@ from agentcg.errors import CgroupError, CgroupGone, Conflict
 
 log = logging.getLogger(__name__)
 
+_BY_OTHERS: tuple[EndReason, ...] = ("oom", "killed")
+"""Ends that no caller brought about; its word that the call has ended comes after."""
 _DYING_S = 0.02  # processes that are dying are gone after a few ms
 
 
@@ -116,6 +118,8 @@ class Endings:
         if measure.oom_kills(call, usage):
             self.tell_oom(call)
             reason = "oom"
+        if call.killed is not None:
+            reason = "killed"
         call.record = msgspec.structs.replace(
             call.record, ended_at=core.clock(), end_reason=reason,
             state="lingering" if left else "ended",
@@ -205,7 +209,8 @@ class Endings:
                 owner=call.session.uid,
                 session_cgroup=str(call.session.cgroup.path),
                 settled=view.end_reason not in ("emptied", "expired")
-                and (view.exit_status is not None or view.end_reason != "oom"),
+                and (view.exit_status is not None or view.end_reason not in _BY_OTHERS),
+                actions=tuple(call.actions),
             )
         )
         asyncio.get_running_loop().call_soon(self._remove_leaf, call)
@@ -221,7 +226,7 @@ class Endings:
         reason = ended.call.end_reason
         ended.call = msgspec.structs.replace(
             ended.call, exit_status=exit_status,
-            end_reason=reason if reason == "oom" else "declared",
+            end_reason=reason if reason in _BY_OTHERS else "declared",
         )  # fmt: skip
         return ended.call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import msgspec
 
@@ -38,15 +39,25 @@ class Grants:
         core = self._core
         if grant == call.record.grant:
             return
-        call.cgroup.apply(core.enforceable(call_limits(grant)))
+        call.cgroup.apply(core.enforceable(self._limits(call, grant)))
         call.record = msgspec.structs.replace(call.record, grant=grant)
         call.cgroup.set_attr(CALL_MARK, encode(call.record))
         core.registry.commit(call, views.call_view(call).committed_bytes)
         call.told_over_grant = False
         core.publish("grant.changed", grant.reason, call.session, call.id)
 
+    @staticmethod
+    def _limits(call: LiveCall, grant: Grant) -> Limits:
+        """What `grant` comes to; a throttled call keeps the throttle's own limit and CPU."""
+        limits = call_limits(grant)
+        if call.slowed_at_bytes is None:
+            return limits
+        return replace(limits, memory_high=None, cpu_weight=None)
+
     def met_limit(self, call: LiveCall) -> None:
         """The kernel slows a call at its `memory.high`: widen it if there is room, else tell."""
+        if call.slowed_at_bytes is not None:
+            return  # not its grant's limit
         wider = widen(
             views.host_view(self._core),
             views.session_view(call.session),
@@ -80,7 +91,7 @@ class Grants:
 
     def _shares(self) -> dict[str, int]:
         wanted = (
-            Protection(s.name, s.record.priority, s.record.protect_bytes)
+            Protection(s.name, s.record.priority, max(s.record.protect_bytes, s.demand_bytes))
             for s in self._core.registry.sessions.values()
         )
         return protect(wanted, self._core.memory_bytes())

@@ -7,6 +7,9 @@ a new policy undoes what an older one set.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import fields
+
 from agentcg.cgroups import MAX, Limits
 from agentcg.cgroups.values import Limit
 from agentcg.daemon.messages import Grant
@@ -46,6 +49,15 @@ def call_limits(grant: Grant) -> Limits:
         cpu_weight=grant.cpu_weight,
         pids_max=_limit(grant.pids_max),
     )
+
+
+def absent_limits(controllers: Collection[str]) -> dict[str, None]:
+    """What to replace in any `Limits` so that nothing is asked of other controllers."""
+    return {
+        field.name: None
+        for field in fields(Limits)
+        if field.name.partition("_")[0] not in controllers
+    }
 
 
 def _limit(value: int | None) -> Limit:

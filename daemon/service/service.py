@@ -23,6 +23,8 @@ from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.hostview import host_view
 from agentcg.daemon.service.intents import Intents
+from agentcg.daemon.service.ladder import Ladder
+from agentcg.daemon.service.ladder_apply import release_all
 from agentcg.daemon.service.measure import COMMANDS_KEPT
 from agentcg.daemon.service.mover import Mover
 from agentcg.daemon.service.peers import Peer, require_admin
@@ -43,10 +45,12 @@ class Service:
     """Sessions, calls, intents and what happens to them. `start` and `stop` on one loop.
 
     `pins`: where the programs that account are pinned, if they can be had; None: cgroup files
-    count alone.
+    count alone. `ladder`: whether to act under memory pressure beyond what grants do.
     """
 
-    def __init__(self, root: Root, policy: PolicyInForce, *, pins: Path | None) -> None:
+    def __init__(
+        self, root: Root, policy: PolicyInForce, *, pins: Path | None, ladder: bool = False
+    ) -> None:
         watcher: Watcher[LiveCall | str] = Watcher()
         self.core = Core(root, policy, watcher, Tracking(root.cgroup.path))
         self._pins = pins
@@ -60,6 +64,8 @@ class Service:
             self.core, self._endings, self._grants, self.intents, self.sessions
         )
         self._pressure = PressureWatch(self.core)
+        self.ladder = Ladder(self.core, self._grants)
+        self._climbs = ladder
         self._reconciler = Reconciler(self.core, self._endings)
         self.started_at = self.core.clock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,11 +76,14 @@ class Service:
         """Adopt what is there and begin to watch. Accounting by BPF follows by itself."""
         loop = asyncio.get_running_loop()
         self.core.apply_host_bound()
+        release_all(self.core.root)
         self._reconciler.run()
         self._grants.share_protection()
         self._pressure.start()
         loop.add_reader(self.core.watcher.fileno(), self._watched)
         self._tasks.append(loop.create_task(self._tick(), name="tick"))
+        if self._climbs:
+            self._tasks.append(loop.create_task(self.ladder.run(), name="ladder"))
         if self._pins is not None:
             self._tasks.append(loop.create_task(self._start_bpf(self._pins), name="bpf"))
         self.core.bus.publish("daemon.started", f"agentcg {agentcg.__version__}")
@@ -93,10 +102,12 @@ class Service:
         self.core.bus.publish("daemon.stopping", "Sessions and calls go on.")
 
     async def stop(self) -> None:
-        """Let go of everything. Sessions, calls and their limits stay as they are."""
+        """Let go of everything. Sessions, calls and their grants stay as they are; whoever the
+        ladder holds back goes on."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.ladder.close()
         asyncio.get_running_loop().remove_reader(self.core.watcher.fileno())
         self.core.tracking.close()
         self.core.watcher.close()
@@ -126,6 +137,7 @@ class Service:
                 if isinstance(token, LiveCall):
                     self._endings.populated_changed(token)
                 else:
+                    self.ladder.wake()
                     self._pressure.fired(token)
             except AgentcgError as error:
                 log.error("%s", error)
@@ -135,6 +147,8 @@ class Service:
             await asyncio.sleep(bounds.TICK_S)
             try:
                 self._sampling.tick()
+                if self.core.registry.sessions:
+                    self.ladder.wake()
             except Exception:  # a bug in one look must not end all looking
                 log.exception("the regular look failed")
 

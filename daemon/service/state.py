@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agentcg.cgroups import Cgroup
 from agentcg.daemon.messages import (
+    Action,
     Call,
     CallState,
     Executed,
@@ -19,8 +21,14 @@ from agentcg.daemon.messages import (
 from agentcg.daemon.service.records import CallRecord, SessionRecord
 from agentcg.errors import NotFound
 
+ACTIONS_KEPT = 64
+"""Actions that are kept of one call or session; the oldest are dropped first."""
 ENDED_KEPT = 1000
 """Records of ended calls that are kept; the oldest are dropped first."""
+
+
+def _actions() -> deque[Action]:
+    return deque(maxlen=ACTIONS_KEPT)
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +48,18 @@ class LiveSession:
     closing: bool = False
     closed: bool = False  # its cgroups are removed
     protected_bytes: int | None = None  # memory.low as shared out last
+    demand_bytes: int = 0  # protected by the ladder beyond its share
+    runtime_current_bytes: int = 0  # page cache included, at the last look while room was short
     runtime_bytes: int = 0  # held by the runtime leaf at the last look, without page cache
     intents: list[Intent] = field(default_factory=list)
     calls: dict[str, LiveCall] = field(default_factory=dict)
+    actions: deque[Action] = field(default_factory=_actions)
+
+    @property
+    def paused(self) -> bool:
+        """Whether calls run and all of them are frozen."""
+        running = [call for call in self.calls.values() if call.state == "running"]
+        return bool(running) and all(call.step == "frozen" for call in running)
 
     @property
     def name(self) -> str:
@@ -69,6 +86,11 @@ class LiveCall:
     kills: int = 0  # processes that the OOM killer took here, as reported by BPF
     victim: str | None = None
     high_seen: int = 0  # memory.events high, at the last look
+    high_events: int | None = None  # the same, as the ladder saw it
+    step: Literal["throttled", "frozen"] | None = None  # of the ladder
+    slowed_at_bytes: int | None = None  # memory.high while throttled
+    killed: Feedback | None = None  # what to tell of a kill by the ladder
+    actions: deque[Action] = field(default_factory=_actions)
     told_over_grant: bool = False
     told_oom: bool = False
     commands: list[Executed] = field(default_factory=list)
@@ -94,6 +116,7 @@ class EndedCall:
     owner: int
     session_cgroup: str
     settled: bool
+    actions: tuple[Action, ...] = ()
 
 
 class Registry:

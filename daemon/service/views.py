@@ -76,6 +76,7 @@ def feedback_of(core: Core, call: LiveCall, used: Account, left: int) -> list[Fe
         lingering_processes=left,
         room_bytes=room_bytes(host, session),
         limit_bytes=min(host.bound_bytes, session.memory_max_bytes or host.bound_bytes),
+        killed=call.killed,
     )
     return [*of_call(used, call.record.grant, ending), *call.feedback]
 
@@ -85,7 +86,7 @@ def update_phase(core: Core, session: LiveSession) -> None:
     now = core.clock()
     found = phase(
         running=session.calls_running,
-        paused=False,
+        paused=session.paused,
         last_active_at=session.active_at,
         intents=session.intents,
         now=now,

@@ -7,6 +7,8 @@
 - `grant_us`: one begin, with all other sessions as one number; must not grow with the host.
 - `committed_us_per_call`: the walk over every session and call, which gives that number.
 - `protect_us_per_session`: sharing protection out anew.
+- `ladder_us_per_call`: one decision under pressure, by room in percent of the bound, after 40
+  decisions that led there; 50 is the relaxed case, which must cost nothing.
 - `policy_us`: the rules alone; `categorise_us`: reading a command alone.
 
 Ten calls a session. Times are the best of five repetitions (the least disturbed one).
@@ -34,12 +36,15 @@ from agentcg.daemon.engine import (
     grant,
     protect,
 )
+from agentcg.daemon.engine.ladder import decide
+from agentcg.daemon.engine.ladder_model import CallLoad, Load, SessionLoad, State
 from agentcg.policies import DEFAULT, CallFacts, categorise
 
 MIB = 1 << 20
 SIZES = (100, 1000, 10_000)
 CALLS_PER_SESSION = 10
 REPETITIONS = 5
+ROOMS_PERCENT = (50, 18, 11, 5, 1)
 COMMAND = "cd /srv/project && PYTHONPATH=. timeout 600 python3 -m pytest -x tests/unit 2>&1 | tail"
 REQUEST = CallRequest("Bash", COMMAND, wait_s=10.0)
 
@@ -69,7 +74,30 @@ def sessions_with(calls: int) -> list[SessionView]:
     ]
 
 
-def measure(calls: int) -> dict[str, float]:
+def ladder_us(calls: int, room_percent: int) -> float:
+    """One decision of the ladder, all calls over their grants."""
+    sessions = tuple(
+        SessionLoad(
+            f"s{number}",
+            ("high", "normal", "low")[number % 3],
+            ("thinking", "calling")[number % 2],
+            200 * MIB, 300 * MIB, 100 * MIB,
+            tuple(
+                CallLoad(f"{number}-{call}", call, True, (call + 1) * 40 * MIB, 32 * MIB)
+                for call in range(CALLS_PER_SESSION)
+            ),
+        )
+        for number in range(calls // CALLS_PER_SESSION)
+    )  # fmt: skip
+    bound = 1 << 40
+    load = Load(bound, bound * (100 - room_percent) // 100, bound, 0.0, 0, sessions)
+    state = State()
+    for tenth in range(40):
+        state = decide(load, state, tenth / 10).state
+    return best_us(lambda: decide(load, state, 4.0), 5)
+
+
+def measure(calls: int) -> dict[str, Any]:
     """Figures on a host that runs so many calls."""
     sessions = sessions_with(calls)
     host = HostView(
@@ -78,6 +106,9 @@ def measure(calls: int) -> dict[str, float]:
     wishes = [Protection(s.name, s.priority, 200 * MIB) for s in sessions]
     return {
         "calls": calls,
+        "ladder_us_per_call": {
+            str(room): round(ladder_us(calls, room) / calls, 3) for room in ROOMS_PERCENT
+        },
         "grant_us": best_us(lambda: grant(DEFAULT, host, sessions[-1], REQUEST, (), 0.0), 2000),
         "committed_us_per_call": best_us(lambda: committed_bytes(sessions), 5) / calls,
         "protect_us_per_session": best_us(lambda: protect(wishes, 1 << 40), 20) / len(sessions),

@@ -30,6 +30,7 @@ OPERATIONS = [
     ("POST", "/v1/sessions/{session}/intents"), ("GET", "/v1/sessions/{session}/intents"),
     ("POST", "/v1/sessions/{session}/calls"), ("GET", "/v1/sessions/{session}/calls"),
     ("GET", "/v1/calls"), ("GET", "/v1/calls/{call}"), ("PATCH", "/v1/calls/{call}"),
+    ("GET", "/v1/calls/{call}/actions"), ("GET", "/v1/sessions/{session}/actions"),
     ("POST", "/v1/calls/{call}/end"), ("GET", "/v1/openapi.json"), ("GET", "/metrics"),
 ]  # fmt: skip
 WITH_BODY = [one for one in OPERATIONS if one[0] in ("POST", "PATCH")]

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for the ladder whatever sessions do: random hosts, followed over random times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentcg.daemon.engine.ladder import decide
+from agentcg.daemon.engine.ladder_model import (
+    RANK,
+    TUNING,
+    CallLoad,
+    Level,
+    Load,
+    SessionLoad,
+    State,
+    Verdict,
+)
+
+MIB = 1 << 20
+SIZES = st.integers(0, 400).map(lambda mib: mib * MIB)
+MAYBE = st.none() | SIZES
+NAMES = "abcdefgh"
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> tuple[SessionLoad, ...]:
+    """Up to five sessions with up to four calls each; names stay over time, so do grants."""
+    found = []
+    for number in range(draw(st.integers(0, 5))):
+        calls = tuple(
+            CallLoad(
+                f"{NAMES[number]}{index}", draw(st.floats(0, 5)), draw(st.booleans()),
+                draw(MAYBE), draw(MAYBE), draw(MAYBE), draw(st.none() | st.integers(0, 9)),
+            )
+            for index in range(draw(st.integers(0, 4)))
+        )  # fmt: skip
+        found.append(
+            SessionLoad(
+                NAMES[number],
+                ("high", "normal", "low")[number % 3],
+                draw(st.sampled_from(["thinking", "calling", "idle", "paused"])),
+                draw(SIZES), draw(SIZES), draw(SIZES), calls,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+@st.composite
+def loads(draw: st.DrawFn) -> Load:
+    bound = draw(st.sampled_from([0, 1, 600 * MIB, 4096 * MIB]))
+    held = int(bound * draw(st.floats(0, 1.2)))
+    stall = draw(st.none() | st.floats(0, 100))
+    return Load(bound, held, bound, stall, draw(st.sampled_from([0, 1 << 30])), draw(sessions()))
+
+
+@dataclass(frozen=True)
+class Look:
+    """One decision, what it was made of, and what was frozen or throttled before it."""
+
+    now: float
+    load: Load
+    before: State
+    verdict: Verdict
+
+    def call(self, call_id: str) -> tuple[SessionLoad, CallLoad]:
+        return next((s, c) for s in self.load.sessions for c in s.calls if c.id == call_id)
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> list[tuple[float, Load]]:
+    """One host over time: room comes and goes, and now and then everything else changes."""
+    load, found = draw(loads()), []
+    for _ in range(draw(st.integers(0, 12))):
+        if draw(st.integers(0, 5)) == 0:
+            load = draw(loads())
+        share = draw(st.sampled_from([0.5, 0.82, 0.87, 0.9, 0.95, 0.99, 1.0]))
+        found.append((
+            draw(st.sampled_from([0.1, 0.6, 3.0])),
+            replace(load, held_bytes=int(load.bound_bytes * share)),
+        ))  # fmt: skip
+    return found
+
+
+TIMELINE = timelines()
+
+
+def follow(timeline: list[tuple[float, Load]], start: State | None = None) -> Iterator[Look]:
+    state, now = start or State(), 100.0
+    for step_s, load in timeline:
+        now += step_s
+        verdict = decide(load, state, now)
+        yield Look(now, load, state, verdict)
+        state = verdict.state
+
+
+def stepped(state: State, call_id: str) -> str | None:
+    mark = state.marks.get(call_id)
+    return None if mark is None else mark.step
+
+
+@given(TIMELINE)
+def test_a_runtime_is_only_protected_and_reclaimed(timeline: list[tuple[float, Load]]) -> None:
+    """Throttle, freeze and kill always name a call."""
+    for look in follow(timeline):
+        for action in look.verdict.actions:
+            assert action.call is not None or action.kind in ("protect", "reclaim")
+
+
+@given(TIMELINE)
+def test_nobody_is_killed_while_a_gentler_step_is_left(timeline: list[tuple[float, Load]]) -> None:
+    """Nothing else is done in that decision, and whoever could still be throttled or frozen is:
+    all that may be acted on are frozen, except the call that is kept running."""
+    for look in follow(timeline):
+        kinds = [action.kind for action in look.verdict.actions if action.kind != "protect"]
+        if "kill" not in kinds:
+            continue
+        (kill,) = [action for action in look.verdict.actions if action.kind == "kill"]
+        assert not set(kinds) & {"throttle", "freeze", "reclaim"}
+        assert kill.call is not None
+        if look.verdict.state.level < Level.KILL:
+            assert stepped(look.before, kill.call) == "frozen"
+            continue
+        victim = look.call(kill.call)[0]
+        others = [
+            call.id
+            for session in look.load.sessions
+            if (session.priority == "high") == (victim.priority == "high")
+            for call in session.calls
+            if (call.held_bytes or 0) >= TUNING.throttle_least_bytes
+            and stepped(look.before, call.id) not in ("frozen", "killed")
+        ]
+        assert len(others) <= 1  # the call that is kept running, or else the victim itself
+
+
+@given(TIMELINE)
+def test_at_most_one_is_killed_and_the_last_step_had_its_time(
+    timeline: list[tuple[float, Load]],
+) -> None:
+    """Between a kill and the step before it there is time for that step to help."""
+    for look in follow(timeline):
+        kills = [action for action in look.verdict.actions if action.kind == "kill"]
+        assert len(kills) <= 1
+        if kills:
+            assert look.now - look.before.acted_at >= TUNING.settle_s
+
+
+@given(TIMELINE)
+def test_lowest_priority_and_largest_overshoot_is_killed_first(
+    timeline: list[tuple[float, Load]],
+) -> None:
+    """Of the frozen calls none of lower priority, and none of the same that exceeds its grant
+    by more, outlives the one that is killed; but for those frozen too long it is theirs."""
+    for look in follow(timeline):
+        if look.verdict.state.level < Level.KILL:
+            continue
+        for action in look.verdict.actions:
+            if action.kind != "kill" or stepped(look.before, action.call or "") != "frozen":
+                continue
+            session, call = look.call(action.call or "")
+            for other_id, mark in look.verdict.state.marks.items():
+                if mark.step == "frozen":
+                    other_session, other = look.call(other_id)
+                    assert (RANK[session.priority], -call.overshoot_bytes) <= (
+                        RANK[other_session.priority], -other.overshoot_bytes
+                    )  # fmt: skip
+
+
+@given(TIMELINE)
+def test_high_priority_is_spared_while_there_are_others(timeline: list[tuple[float, Load]]) -> None:
+    """Calls of high priority are held back only where there are no others."""
+    for look in follow(timeline):
+        ordinary = any(s.calls and s.priority != "high" for s in look.load.sessions)
+        for action in look.verdict.actions:
+            if ordinary and action.kind in ("throttle", "freeze", "kill"):
+                assert look.call(action.call or "")[0].priority != "high"
+
+
+@given(TIMELINE)
+def test_somebody_always_runs(timeline: list[tuple[float, Load]]) -> None:
+    """However little room there is, one call is neither throttled nor frozen."""
+    for look in follow(timeline):
+        ids = {call.id for session in look.load.sessions for call in session.calls}
+        held = {id for id, mark in look.verdict.state.marks.items() if mark.step != "free"}
+        assert not ids or ids - held or "killed" in {
+            mark.step for mark in look.verdict.state.marks.values()
+        }  # fmt: skip
+
+
+@given(TIMELINE)
+def test_protection_never_exceeds_what_there_is(timeline: list[tuple[float, Load]]) -> None:
+    """The sum of all protection by demand is at most the bound."""
+    for look in follow(timeline):
+        assert sum(look.verdict.state.protected.values()) <= look.load.bound_bytes
+
+
+@given(TIMELINE)
+def test_nothing_flaps(timeline: list[tuple[float, Load]]) -> None:
+    """A call that was let go is not throttled or frozen again before a second has passed."""
+    let_go: dict[str, float] = {}
+    for look in follow(timeline):
+        for action in look.verdict.actions:
+            call_id = action.call or ""
+            if action.kind == "unthrottle":
+                let_go[call_id] = look.now
+            elif action.kind in ("throttle", "freeze") and call_id in let_go:
+                present = call_id in look.before.marks
+                assert not present or look.now - let_go[call_id] >= TUNING.hold_s - 1e-9
+
+
+@given(TIMELINE, st.integers(0, 11))
+@settings(max_examples=100)
+def test_everything_is_taken_back_when_room_returns(
+    timeline: list[tuple[float, Load]], cut: int
+) -> None:
+    """Whatever was done: with room, all calls run with their own limits within seconds."""
+    *_, last = [None, *follow(timeline[: cut + 1])]
+    if last is None:
+        return
+    roomy = replace(last.load, bound_bytes=1 << 40, held_bytes=0, current_bytes=0, stall_percent=0)
+    state = last.verdict.state
+    for tenth in range(40):
+        state = decide(roomy, state, last.now + tenth / 10).state
+    assert not {id for id, mark in state.marks.items() if mark.step != "killed"}
+    assert not state.protected
+
+
+@given(loads())
+@settings(max_examples=50)
+def test_time_under_throttle_is_bounded(load: Load) -> None:
+    """However long the shortage lasts, nobody is throttled for more than the bound of time."""
+    state, since = State(), dict[str, int]()
+    for now in range(75):
+        verdict = decide(load, state, now)
+        state = verdict.state
+        throttled = {id for id, mark in state.marks.items() if mark.step == "throttled"}
+        since = {id: since.get(id, now) for id in throttled}
+        assert all(now - start <= TUNING.throttle_max_s + 1 for start in since.values())
+
+
+@given(loads(), st.floats(0, 1e9))
+def test_same_input_same_answer(load: Load, now: float) -> None:
+    """A decision depends on nothing but what it is given, and answers everything."""
+    assert decide(load, State(), now) == decide(load, State(), now)
