@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from agentcg.bpf import mask_secrets
 from agentcg.cgroups import Cgroup
 from agentcg.daemon.engine import Admit, CallRequest, Refuse, grant, renegotiate
 from agentcg.daemon.messages import (
@@ -111,7 +112,8 @@ class Calls:
         record = CallRecord(
             id=new_id(),
             tool=request.tool,
-            command=request.command,
+            # Anybody on the host can read the record: it is an attribute of the leaf.
+            command=None if request.command is None else mask_secrets(request.command),
             category=request.category or categorise(request.tool, request.command),
             reference=request.reference,
             begun_at=core.clock(),

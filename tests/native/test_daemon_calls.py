@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_begin_places_the_process_and_end_removes_the_leaf(daemon: Daemon) -> No
     assert ended["account"]["cpu_user_us"] is not None
     until(lambda: not Path(call["cgroup"]).exists())
     assert daemon.get(f"/v1/calls/{call['id']}") == ended
+
+
+def test_secrets_of_a_command_are_not_kept(daemon: Daemon) -> None:
+    """What the daemon keeps of a command, where anybody on the host can read it, has no secrets."""
+    name = fresh()
+    daemon.open(name)
+    call = daemon.begin(name, command="curl -u ada:hunter2 https://x/ && make test")
+    assert call["command"] == "curl -u ada:*** https://x/ && make test"
+    assert call["category"] == "test"
+    assert b"hunter2" not in os.getxattr(call["cgroup"], "user.agentcg.call")
 
 
 def test_call_whose_leaf_empties_ends_by_itself(daemon: Daemon) -> None:
