@@ -115,13 +115,17 @@ def test_values_that_the_kernel_refuses_change_nothing(top: Cgroup) -> None:
 
 
 def test_a_read_only_mount(top: Cgroup, tmp_path: Path) -> None:
-    """Where the file system is read-only, as in containers, the message says so."""
+    """Where the file system is read-only, as in containers, the message says so.
+
+    A bind mount: another mount of cgroup2 itself would take its options from the host's, too.
+    """
+    hierarchy = str(find_mount().path)
 
     def attempt() -> None:
         unshare_mounts()
         for options in (
             ["--make-rprivate", "/"],
-            ["-t", "cgroup2", "none", str(tmp_path)],
+            ["--bind", hierarchy, str(tmp_path)],
             ["-o", "remount,bind,ro", str(tmp_path)],
         ):
             subprocess.run(["mount", *options], check=True)
