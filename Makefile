@@ -16,7 +16,7 @@ KERNEL ?= all
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
 # --- Set-up --------------------------------------------------------------------------------
 
@@ -31,11 +31,15 @@ $(STAMPS)/venv: pyproject.toml tests/setup | $(STAMPS)/packages
 .PHONY: setup
 setup: $(STAMPS)/packages $(STAMPS)/venv ## Debian packages and .venv
 
+.PHONY: objects
+objects: $(STAMPS)/venv ## BPF objects in bpf/, where they are older than their sources
+	@$(BIN)/python bpf/objects.py
+
 # --- Tests ---------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint types unit native guest ## everything below, in this order
-	@echo "make test: lint, types, unit, native and guest (kernel: $(KERNEL)) passed"
+test: lint types unit native browser clients guest ## everything below, in this order
+	@echo "make test: lint, types, unit, native, browser, clients and guest (kernel: $(KERNEL)) passed"
 
 .PHONY: lint
 lint: $(STAMPS)/venv ## style (ruff)
@@ -47,21 +51,60 @@ types: $(STAMPS)/venv ## static types (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: unit
-unit: $(STAMPS)/venv ## tests of pure logic and of packaging, on any machine
+unit: objects ## tests of pure logic and of packaging, on any machine
 	$(BIN)/pytest tests/unit $(PYTEST)
 
 .PHONY: native
-native: $(STAMPS)/venv ## tests with cgroups and BPF on this machine's own kernel, as root
+native: objects ## tests with cgroups and BPF on this machine's own kernel, as root
 	$(BIN)/pytest tests/native $(PYTEST)
+
+.PHONY: clients
+clients: $(STAMPS)/venv ## two real clients (npm, PyPI) against a scripted model, as root
+	$(BIN)/pytest tests/clients/test_short.py tests/clients/test_hooks.py \
+		tests/clients/test_shell.py tests/clients/test_mcp.py $(PYTEST)
+
+.PHONY: test-clients
+test-clients: test-clients-guest ## all real clients; the table of docs/clients.md
+	$(BIN)/pytest tests/clients/test_all.py tests/clients/test_integrations.py \
+		tests/clients/test_more_hooks.py $(PYTEST)
+	@cat .cache/clients/table.md
+
+.PHONY: test-clients-guest
+test-clients-guest: guest-build $(STAMPS)/venv ## three real clients on the service in a virtual machine
+	cd tests && ../$(BIN)/python -m clients.guest.programs ../.cache/clients/guest
+	tests/vm/guest run --kernel $(KERNEL:all=stable) --push .cache/clients/guest:/opt/clients -- \
+		python3 -m pytest tests/clients/guest $(PYTEST)
+
+.PHONY: clients-latest
+clients-latest: $(STAMPS)/venv ## the same with their newest versions
+	AGENTCG_CLIENTS_LATEST=1 $(BIN)/pytest tests/clients/test_all.py $(PYTEST)
+	@cat .cache/clients/table.md
 
 .PHONY: guest-build
 guest-build: $(STAMPS)/packages ## the guest's images (kept in the user's cache folder)
 	tests/vm/guest build --kernel $(KERNEL)
 
+# With DEAL= all of them run on every kernel, also those for which it makes no difference.
+DEAL ?= --deal
+
 .PHONY: guest
-guest: guest-build $(STAMPS)/venv ## tests under systemd in a virtual machine, on every kernel (KERNEL=6.12: on one)
+guest: guest-build dist ## tests under systemd in virtual machines, on every kernel (KERNEL=stable: on one)
 	$(BIN)/pytest tests/vm/selftest
-	tests/vm/guest run --kernel $(KERNEL) -- python3 -m pytest tests/guest $(PYTEST)
+	tests/vm/guest run --kernel $(KERNEL) --together --push dist:/srv/agentcg/dist \
+		--push Makefile:/srv/agentcg -- python3 -m pytest tests/guest $(DEAL) $(PYTEST)
+
+# Storms of so many seconds: two of them, and some time around each.
+STRESS_SECONDS ?= 300
+
+.PHONY: test-stress
+test-stress: guest-build ## ten minutes of storms under the scheduler with memory delay, in the guest
+	tests/vm/guest run --kernel $(if $(filter all,$(KERNEL)),backports,$(KERNEL)) \
+		-e AGENTCG_STRESS_SECONDS=$(STRESS_SECONDS) -- \
+		python3 -m pytest tests/guest/test_stress.py --durations=2 $(PYTEST)
+
+.PHONY: browser
+browser: $(STAMPS)/venv ## the page of agentcg report in headless Chromium
+	$(BIN)/pytest tests/browser $(PYTEST)
 
 # --- Running -------------------------------------------------------------------------------
 
@@ -74,6 +117,11 @@ run: $(STAMPS)/venv ## demonstration: three agents under the daemon's control
 bench: $(STAMPS)/venv guest-build ## measure; writes .cache/bench/results.{json,md}
 	$(BIN)/python tests/bench/run.py
 
+# TRACES=DIR plays recorded traces; MINUTES of measuring, gone on with by the next call.
+.PHONY: bench-policy
+bench-policy: $(STAMPS)/venv guest-build ## measure what the policies are worth, in the guest
+	$(BIN)/python tests/bench/policy.py $(if $(TRACES),--traces $(TRACES)) --minutes $(or $(MINUTES),45)
+
 .PHONY: dist
 dist: $(STAMPS)/venv ## sdist and wheel in dist/
 	rm -rf dist
@@ -85,6 +133,7 @@ install: dist ## install on this machine: /opt/agentcg, systemd units, group age
 	test -x $(PREFIX)/bin/python || /usr/bin/python3 -m venv --system-site-packages $(PREFIX)
 	$(PREFIX)/bin/pip install --disable-pip-version-check dist/*.whl
 	$(PREFIX)/bin/pip install --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
+	$(PREFIX)/bin/python -m agentcg.native || echo "without the compiled hook: agentcg hook does the same"
 	ln -sf $(PREFIX)/bin/agentcg $(PREFIX)/bin/agentcgd /usr/local/bin/
 	$(PREFIX)/share/agentcg/systemd/install
 
@@ -96,5 +145,5 @@ uninstall: ## undo make install; agents go on running unharmed (FORCE=1 while th
 
 .PHONY: clean
 clean: ## remove everything that make made in this folder
-	rm -rf .venv .cache build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .cache build dist src/*.egg-info bpf/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

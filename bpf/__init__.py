@@ -7,18 +7,25 @@ once the program is attached and pinned (`agentcg.bpf.compile`).
 """
 
 from agentcg.bpf.accounting import Accounting
+from agentcg.bpf.curves import Curve, Point
+from agentcg.bpf.detection import Detection
 from agentcg.bpf.events import Counters, Event, ExecEvent, ExitEvent, OomEvent
 from agentcg.bpf.features import Feature, probe
 from agentcg.bpf.masking import mask_secrets
+from agentcg.bpf.sights import Sight
 
 __all__ = [
     "Accounting",
     "Counters",
+    "Curve",
+    "Detection",
     "Event",
     "ExecEvent",
     "ExitEvent",
     "Feature",
     "OomEvent",
+    "Point",
+    "Sight",
     "mask_secrets",
     "probe",
 ]

@@ -42,20 +42,15 @@
  * read come from the running kernel's BTF (btf.py), tunables from tunables.py.
  */
 #include "records.h"
+#include "once.h"
+#include "task.h"
 
-/* One end or one exec of one process; unique until the machine reboots. */
-struct sighting {
-	u64 pid;
-	u64 start_ns;
-	u64 serial;  /* task_struct.self_exec_id, which grows with each exec; END: the end */
-};
-
-#define END (~0ULL)
+#define THREAD_END (~1ULL)
+#define UNKNOWN (~0ULL)
 
 BPF_F_TABLE("hash", u64, struct agentcg_account, accounts, ACCOUNTS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, u64, 1);
 BPF_CGROUP_ARRAY(scope, 1);  /* only tasks below this cgroup matter; empty: all do */
-BPF_TABLE("lru_hash", struct sighting, u8, seen, 4096);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* Never used: a ring has no types, this puts those of its records into the object's BTF. */
@@ -63,29 +58,27 @@ BPF_ARRAY(record_types, struct agentcg_exec, 1);
 
 #define SIGNAL_GROUP_EXIT 4
 
-/* The member of type TYPE at offset OFF of the kernel object BASE; 0 where it cannot be read. */
-#define READ(TYPE, BASE, OFF) ({ TYPE value_ = 0; \
-	bpf_probe_read_kernel(&value_, sizeof(value_), (char *)(BASE) + (OFF)); value_; })
-
 struct leaf {
 	u64 id;
 	u32 depth;  /* levels from the leaf down to the cgroup of the task */
+	void *cgroup;
 	struct agentcg_account *account;
 };
 
 /* Finds the tracked leaf of `task`: its cgroup or the nearest tracked one above it. */
 static inline bool find_leaf(void *task, struct leaf *leaf)
 {
-	void *cgroup = READ(void *, READ(void *, task, OFF_TASK_CGROUPS), OFF_CSS_SET_DFL_CGRP);
+	void *cgroup = cgroup_of(task);
 
 #pragma unroll
 	for (u32 depth = 0; depth <= DEPTH; depth++) {
-		u64 id = READ(u64, READ(void *, cgroup, OFF_CGROUP_KN), OFF_KERNFS_NODE_ID);
+		u64 id = cgroup_id(cgroup);
 		struct agentcg_account *account = accounts.lookup(&id);
 
 		if (account) {
 			leaf->id = id;
 			leaf->depth = depth;
+			leaf->cgroup = cgroup;
 			leaf->account = account;
 			return true;
 		}
@@ -136,23 +129,6 @@ static inline void fill(struct agentcg_event *event, struct leaf *leaf, u32 kind
 	bpf_probe_read_kernel(event->comm, sizeof(event->comm), (char *)task + OFF_TASK_COMM);
 }
 
-/*
- * Whether this is the first program to see an event. Several see each (see Limits), and two
- * last threads of a process can both find that they end it.
- */
-static inline bool first_to_see(void *task, u64 serial)
-{
-	void *leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
-	struct sighting sighting = {
-		.pid = READ(u32, task, OFF_TASK_TGID),
-		.start_ns = READ(u64, leader, OFF_TASK_START_BOOTTIME),
-		.serial = serial,
-	};
-	u8 one = 1;
-
-	return seen.insert(&sighting, &one) == 0;
-}
-
 /* sched_wakeup_new(child): every new task, under the lock of its run queue, before it runs. */
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -189,8 +165,7 @@ int on_placed(struct bpf_raw_tracepoint_args *ctx)
 	struct leaf leaf;
 
 	/* Ids of cgroup v1 hierarchies overlap with ours: only a move in the v2 tree counts. */
-	if (!whole_process ||
-	    READ(void *, READ(void *, task, OFF_TASK_CGROUPS), OFF_CSS_SET_DFL_CGRP) != cgroup)
+	if (!whole_process || cgroup_of(task) != cgroup)
 		return 0;
 	/* Depth above 0: most likely a move from the leaf to a cgroup below it. */
 	if (!find_leaf(task, &leaf) || leaf.depth)
@@ -226,40 +201,52 @@ static inline int note_exec(void *task)
 		bytes = ARGV_BYTES;
 	if (bpf_probe_read_user(record->argv, bytes, (void *)start))
 		record->event.argv_bytes = 0;
-	events.ringbuf_submit(record, 0);
+	events.ringbuf_submit(record, when_to_tell(false));
 	return 0;
 }
 
 /* sched_process_exec(task, old_pid, bprm): after the new program was mapped. */
-int on_exec_1(struct bpf_raw_tracepoint_args *ctx)
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	return note_exec((void *)ctx->args[0]);
 }
 
-int on_exec_2(struct bpf_raw_tracepoint_args *ctx)
+/* What a thread that ends has waited; several programs see its end, the first counts it. */
+static inline void note_waits(struct leaf *leaf, void *task)
 {
-	return note_exec((void *)ctx->args[0]);
-}
+#ifdef OFF_TASK_RUN_DELAY
+	struct sighting sighting = {
+		.pid = READ(u32, task, OFF_TASK_PID),
+		.start_ns = READ(u64, task, OFF_TASK_START_BOOTTIME),
+		.serial = THREAD_END,
+	};
+	u8 one = 1;
 
-int on_exec_3(struct bpf_raw_tracepoint_args *ctx)
-{
-	return note_exec((void *)ctx->args[0]);
+	if (seen.insert(&sighting, &one) == 0)
+		__sync_fetch_and_add(&leaf->account->run_delay_ns,
+				     READ(u64, task, OFF_TASK_RUN_DELAY));
+#else
+	leaf->account->run_delay_ns = UNKNOWN;
+#endif
 }
 
 static inline int note_exit(void *task)
 {
 	struct agentcg_event *record;
 	void *signal, *leader;
+	bool ends_first = false;
 	struct leaf leaf;
 	u32 pid, code;
 
 	if (!in_scope())
 		return 0;
+	if (!find_leaf(task, &leaf))
+		return 0;
+	note_waits(&leaf, task);
 	signal = READ(void *, task, OFF_TASK_SIGNAL);
 	leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
 	/* A main thread may end before others: the one that leaves none alive ends the process. */
-	if (READ(u32, signal, OFF_SIGNAL_LIVE) || !find_leaf(task, &leaf) ||
-	    !first_to_see(task, END))
+	if (READ(u32, signal, OFF_SIGNAL_LIVE) || !first_to_see(task, END))
 		return 0;
 	pid = READ(u32, task, OFF_TASK_TGID);
 	/* As wait(2) reports it: kernel/exit.c, wait_task_zombie(). */
@@ -273,6 +260,7 @@ static inline int note_exit(void *task)
 	if (leaf.account->first_pid == pid && !leaf.account->first_exited) {
 		leaf.account->first_exit_code = code;
 		leaf.account->first_exited = 1;
+		ends_first = true;  /* with it the call may be over */
 	}
 	record = events.ringbuf_reserve(sizeof(*record));
 	if (!record) {
@@ -281,22 +269,12 @@ static inline int note_exit(void *task)
 	}
 	fill(record, &leaf, AGENTCG_EXIT, task);
 	record->exit_code = code;
-	events.ringbuf_submit(record, 0);
+	events.ringbuf_submit(record, when_to_tell(ends_first));
 	return 0;
 }
 
 /* sched_process_exit(task, ...): in the task, still in its cgroup. */
-int on_exit_1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return note_exit((void *)ctx->args[0]);
-}
-
-int on_exit_2(struct bpf_raw_tracepoint_args *ctx)
-{
-	return note_exit((void *)ctx->args[0]);
-}
-
-int on_exit_3(struct bpf_raw_tracepoint_args *ctx)
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	return note_exit((void *)ctx->args[0]);
 }
@@ -324,7 +302,9 @@ int on_victim(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	fill(record, &leaf, AGENTCG_OOM, task);
-	events.ringbuf_submit(record, 0);
+	events.ringbuf_submit(record, when_to_tell(true));
 	return 0;
 }
 #endif
+
+#include "sampling.c"

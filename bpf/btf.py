@@ -11,15 +11,18 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from ctypes import c_uint32
-from types import TracebackType
+from contextlib import suppress
+from ctypes import c_int32, c_uint32
+from pathlib import Path
 from typing import NamedTuple
 
 from agentcg.bpf import libbpf
+from agentcg.closing import Closing
 
 # Documentation/bpf/btf.rst, section 2.2: values of BTF_KIND_*.
-_PTR, _STRUCT, _UNION, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = 2, 4, 5, 8, 9, 10, 11
-_FUNC_PROTO, _TYPE_TAG = 13, 18
+_PTR, _STRUCT, _UNION, _ENUM, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = 2, 4, 5, 6, 8, 9, 10, 11
+_FUNC, _FUNC_PROTO, _TYPE_TAG = 12, 13, 18
+_POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 _WRAPPERS = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
 
 # name in the program: structure, path to the member
@@ -33,9 +36,16 @@ FIELDS = {
     "OFF_TASK_GROUP_LEADER": ("task_struct", "group_leader"),
     "OFF_TASK_MM": ("task_struct", "mm"),
     "OFF_TASK_SIGNAL": ("task_struct", "signal"),
+    "OFF_TASK_REAL_PARENT": ("task_struct", "real_parent"),
+    "OFF_TASK_CRED": ("task_struct", "cred"),
+    "OFF_CRED_UID": ("cred", "uid"),
     "OFF_TASK_CGROUPS": ("task_struct", "cgroups"),
     "OFF_MM_ARG_START": ("mm_struct", "arg_start"),
     "OFF_MM_ARG_END": ("mm_struct", "arg_end"),
+    "OFF_MM_ENV_START": ("mm_struct", "env_start"),
+    "OFF_MM_ENV_END": ("mm_struct", "env_end"),
+    "OFF_PID_NUMBERS": ("pid", "numbers"),
+    "OFF_SIGNAL_PIDS": ("signal_struct", "pids"),
     "OFF_SIGNAL_LIVE": ("signal_struct", "live"),
     "OFF_SIGNAL_FLAGS": ("signal_struct", "flags"),
     "OFF_SIGNAL_GROUP_EXIT_CODE": ("signal_struct", "group_exit_code"),
@@ -44,6 +54,16 @@ FIELDS = {
     "OFF_CGROUP_SELF_PARENT": ("cgroup", "self.parent"),
     "OFF_KERNFS_NODE_ID": ("kernfs_node", "id"),
 }
+
+# The same, of what not every kernel has or not every configuration.
+OPTIONAL_FIELDS = {
+    "OFF_TASK_RUN_DELAY": ("task_struct", "sched_info.run_delay"),  # CONFIG_SCHED_INFO
+    "OFF_MEMCG_USAGE": ("mem_cgroup", "memory.usage"),  # CONFIG_MEMCG
+    "OFF_SOCK_FAMILY": ("sock", "__sk_common.skc_family"),  # CONFIG_NET
+}
+OPTIONAL_TRACEPOINTS = (
+    "sock_send_length", "sock_recv_length", "inet_sock_set_state", "sched_stat_runtime",
+)  # fmt: skip
 
 
 class _Type(ctypes.Structure):
@@ -66,6 +86,12 @@ class _Member(ctypes.Structure):
     _fields_ = (("name_off", c_uint32), ("type", c_uint32), ("offset", c_uint32))
 
 
+class _Enumerator(ctypes.Structure):
+    """struct btf_enum."""
+
+    _fields_ = (("name_off", c_uint32), ("value", c_int32))
+
+
 class Member(NamedTuple):
     """One member of a structure; `name` is "" for an anonymous one."""
 
@@ -74,7 +100,7 @@ class Member(NamedTuple):
     offset_bytes: int
 
 
-class Btf:
+class Btf(Closing):
     """Type information of one object. Closes as a context manager."""
 
     def __init__(self, handle: int) -> None:
@@ -91,16 +117,16 @@ class Btf:
         handle = libbpf.library().btf__load_from_kernel_by_id(btf_id)
         return cls(libbpf.checked_pointer(handle, f"BTF {btf_id}"))
 
-    def __enter__(self) -> Btf:
-        return self
+    @classmethod
+    def of_object(cls, path: Path) -> Btf:
+        """That of an object file; OSError where it has none."""
+        handle = libbpf.library().btf__parse_elf(os.fsencode(path), None)
+        return cls(libbpf.checked_pointer(handle, str(path)))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        libbpf.library().btf__free(self._handle)
+    def close(self) -> None:
+        """Free it."""
+        handle, self._handle = self._handle, 0
+        libbpf.library().btf__free(handle)  # of 0 does nothing
 
     def offset(self, structure: str, path: str) -> int:
         """Bytes from the start of `structure` to the member `path` ("a" or "a.b").
@@ -122,9 +148,31 @@ class Btf:
         """Direct members of `structure`, in order."""
         return list(self._members(self._find(structure, _STRUCT)))
 
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel has a function of this name that programs may call or attach to."""
+        return bool(libbpf.library().btf__find_by_name_kind(self._handle, name.encode(), _FUNC) > 0)
+
     def size(self, structure: str) -> int:
         """Bytes that a `structure` occupies."""
         return int(self._type(self._find(structure, _STRUCT)).size_or_type)
+
+    def enumerator(self, enumeration: str, name: str) -> int:
+        """The value of `name`; OSError (ENOENT) where there is none."""
+        type_id = self._find(enumeration, _ENUM)
+        values = _Enumerator * self._type(type_id).count
+        for raw in values.from_address(self._address(type_id) + ctypes.sizeof(_Type)):
+            found: bytes = libbpf.library().btf__name_by_offset(self._handle, raw.name_off)
+            if found.decode() == name:
+                return int(raw.value)
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), f"{enumeration}.{name}")
+
+    def has_tracepoint(self, tracepoint: str) -> bool:
+        """Whether the kernel has this tracepoint."""
+        try:
+            self._find(f"btf_trace_{tracepoint}", _TYPEDEF)
+        except FileNotFoundError:
+            return False
+        return True
 
     def takes_pointer(self, tracepoint: str, index: int) -> bool:
         """Whether argument `index` (0 = first) of a tracepoint is a pointer.
@@ -184,6 +232,15 @@ class Btf:
 def definitions(btf: Btf) -> dict[str, int]:
     """The -D definitions that the program needs, for the kernel described by `btf`."""
     values = {name: btf.offset(*where) for name, where in FIELDS.items()}
+    for name, where in OPTIONAL_FIELDS.items():
+        with suppress(FileNotFoundError):
+            values[name] = btf.offset(*where)
+    with suppress(FileNotFoundError):
+        memory = btf.enumerator("cgroup_subsys_id", "memory_cgrp_id")
+        values["OFF_CGROUP_MEMORY"] = btf.offset("cgroup", "subsys") + memory * _POINTER_BYTES
+    for tracepoint in OPTIONAL_TRACEPOINTS:
+        if btf.has_tracepoint(tracepoint):
+            values[f"HAS_{tracepoint.upper()}"] = 1
     if btf.takes_pointer("mark_victim", 0):
         values["MARK_VICTIM_HAS_TASK"] = 1
     return values

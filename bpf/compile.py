@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The helper process: compile the accounting program with bcc, attach it, pin it, end.
+"""The helper process: compile the programs with bcc, attach it, pin it, end.
 
     python3 -m agentcg.bpf.compile --pin /sys/fs/bpf/agentcg/new-KEY [--accounts N] ...
 
@@ -21,25 +21,63 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentcg.bpf import bcc_module, btf, headers, libbpf
 from agentcg.bpf.tunables import Tunables
 from agentcg.errors import AgentcgError, BpfError
 
 _DIRECTORY = Path(__file__).resolve().parent
-MAPS = ("accounts", "events", "lost", "scope")
-PROGRAMS = {
-    "on_fork": "sched_wakeup_new",
-    "on_placed": "cgroup_attach_task",
-    "on_exec_1": "sched_process_exec",
-    "on_exec_2": "sched_process_exec",
-    "on_exec_3": "sched_process_exec",
-    "on_exit_1": "sched_process_exit",
-    "on_exit_2": "sched_process_exit",
-    "on_exit_3": "sched_process_exit",
-    "on_victim": "mark_victim",
+
+_EXEC, _EXIT = "sched_process_exec", "sched_process_exit"
+
+
+class Source(NamedTuple):
+    """One program text: the maps that are pinned, and which function hangs where."""
+
+    file: str
+    maps: tuple[str, ...]
+    functions: Mapping[str, str]
+
+
+SOURCES = (
+    Source(
+        "accounting.c",
+        ("accounts", "curves", "events", "lost", "scope"),
+        {
+            "on_fork": "sched_wakeup_new",
+            "on_placed": "cgroup_attach_task",
+            "on_exec": _EXEC,
+            "on_exit": _EXIT,
+            "on_victim": "mark_victim",
+            "on_sent": "sock_send_length",
+            "on_received": "sock_recv_length",
+            "on_socket_state": "inet_sock_set_state",
+            "on_runtime": "sched_stat_runtime",
+        },
+    ),
+    Source(
+        "detection.c",
+        ("watched", "names", "variables", "news", "news_lost", "detection_scope"),
+        {
+            "on_born": "sched_wakeup_new",
+            "on_ran": _EXEC,
+            "on_gone": _EXIT,
+        },
+    ),
+)
+# Programs of one text on one tracepoint: where preemption is possible one alone misses events
+# (once.h).
+COPIES = {"on_exec": 3, "on_exit": 3, "on_ran": 3, "on_gone": 3}
+# What not every kernel has: attached where this is defined (btf.py).
+OPTIONAL = {
+    "on_victim": "MARK_VICTIM_HAS_TASK",
+    "on_sent": "HAS_SOCK_SEND_LENGTH",
+    "on_received": "HAS_SOCK_RECV_LENGTH",
+    "on_socket_state": "HAS_INET_SOCK_SET_STATE",
+    "on_runtime": "HAS_SCHED_STAT_RUNTIME",
 }
+_INSERTED = ("once.h", "sampling.c")
 
 
 def main() -> int:
@@ -66,16 +104,27 @@ def main() -> int:
 def build(directory: Path, tunables: Tunables) -> dict[str, Any]:
     """Compile, attach and pin into `directory`; says what was pinned."""
     definitions = _definitions(tunables)
-    program = load_program(definitions)
-    pins = {f"map_{name}": program[name.encode()].map_fd for name in MAPS}
-    for function, tracepoint in PROGRAMS.items():
-        if function != "on_victim" or "MARK_VICTIM_HAS_TASK" in definitions:
-            pins[f"link_{function}"] = _attach(program, function, tracepoint)
+    loaded = []  # bcc detaches and closes what belongs to an object that is collected
+    pins: dict[str, int] = {}
+    for source in SOURCES:
+        program = load_program(definitions, source.file)
+        loaded.append(program)
+        pins |= {f"map_{name}": program[name.encode()].map_fd for name in source.maps}
+        for function, tracepoint in source.functions.items():
+            if function not in OPTIONAL or OPTIONAL[function] in definitions:
+                for link in links_of(function):
+                    pins[link] = _attach(program, function, tracepoint)
     _pin(directory, pins)
     return {"pins": sorted(pins)}
 
 
-def load_program(definitions: Mapping[str, int]) -> Any:
+def links_of(function: str) -> list[str]:
+    """Names of the pins of a function's links."""
+    copies = COPIES.get(function, 1)
+    return [f"link_{function}" + (f"_{n + 1}" if copies > 1 else "") for n in range(copies)]
+
+
+def load_program(definitions: Mapping[str, int], file: str) -> Any:
     """bcc's object of the compiled program with its maps; BpfError with the reason."""
     bcc = bcc_module.load()
     cflags = [f"-I{_DIRECTORY}", *(f"-D{name}={value}" for name, value in definitions.items())]
@@ -83,14 +132,23 @@ def load_program(definitions: Mapping[str, int]) -> Any:
         headers.write_tree(Path(tree))
         os.environ["BCC_KERNEL_SOURCE"] = tree
         try:
-            return bcc.BPF(text=(_DIRECTORY / "accounting.c").read_bytes(), cflags=cflags)
+            return bcc.BPF(text=_text(file), cflags=cflags)
         except Exception as error:  # bcc raises bare Exception for everything
-            raise BpfError(f"bcc could not compile the accounting program ({error})") from error
+            raise BpfError(f"bcc could not compile {file} ({error})") from error
+
+
+def _text(file: str) -> bytes:
+    """The program with what it includes in it: bcc knows methods of maps in the main text only."""
+    text = (_DIRECTORY / file).read_bytes()
+    for name in _INSERTED:
+        text = text.replace(f'#include "{name}"\n'.encode(), (_DIRECTORY / name).read_bytes())
+    return text
 
 
 def _attach(program: Any, function: str, tracepoint: str) -> int:
     """Load `function` and attach it; a descriptor of the link."""
     try:
+        program.funcs.pop(function.encode(), None)  # else bcc gives back the copy that it loaded
         loaded = program.load_func(function.encode(), program.RAW_TRACEPOINT)
         return libbpf.attach_raw_tracepoint(loaded.fd, tracepoint)
     except Exception as error:  # as above; OSError from our own call

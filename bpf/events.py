@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program saw, as Python values. Pure: bytes in, frozen dataclasses out."""
+"""What the program saw, as Python values. Pure: bytes in, frozen values out."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentcg.bpf.masking import escape, shown_argv
 from agentcg.bpf.records import (
@@ -16,11 +18,11 @@ from agentcg.bpf.records import (
     EventRecord,
 )
 
+_UNKNOWN = (1 << 64) - 1
 _HEAD_BYTES = ctypes.sizeof(EventRecord)
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """What happened in one tracked leaf so far. Exact, also when events were lost."""
 
     forks: int
@@ -43,6 +45,15 @@ class Counters:
     """Its status as a shell sees it (128+n for signal n); None while it lives."""
     oom_victim: str | None
     """First victim of the OOM killer: "python3[1234]"."""
+
+    run_delay_us: int | None
+    """What threads that ended had waited on a run queue, ready to run; None without
+    CONFIG_SCHED_INFO."""
+    sent_bytes: int | None
+    """Through IPv4 and IPv6 sockets, without headers; None before Linux 6.3."""
+    received_bytes: int | None
+    connections: int | None
+    """TCP connections that it began."""
 
     @property
     def processes(self) -> int:
@@ -89,7 +100,27 @@ def shell_status(code: int) -> int:
     return 128 + signal if signal else code >> 8 & 0xFF
 
 
-def counters_of(record: AccountRecord, *, sees_oom: bool) -> Counters:
+class Sees(NamedTuple):
+    """What the running kernel tells, of what not every kernel does."""
+
+    oom: bool = True
+    traffic: bool = True
+    connections: bool = True
+    curves: bool = True
+
+
+def seen(links: Iterable[str]) -> Sees:
+    """What programs with these `links` see."""
+    attached = set(links)
+    return Sees(
+        oom="link_on_victim" in attached,
+        traffic={"link_on_sent", "link_on_received"} <= attached,
+        connections="link_on_socket_state" in attached,
+        curves="link_on_runtime" in attached,
+    )
+
+
+def counters_of(record: AccountRecord, sees: Sees) -> Counters:
     """`record` in words; absent facts become None."""
     victim = f"{_text(record.victim_comm)}[{record.victim_pid}]" if record.victim_pid else None
     return Counters(
@@ -98,11 +129,15 @@ def counters_of(record: AccountRecord, *, sees_oom: bool) -> Counters:
         placed=record.placed,
         execs=record.execs,
         exits=record.exits,
-        oom_kills=record.oom_kills if sees_oom else None,
+        oom_kills=record.oom_kills if sees.oom else None,
         events_lost=record.lost,
         first_pid=record.first_pid or None,
         first_exit_status=shell_status(record.first_exit_code) if record.first_exited else None,
         oom_victim=victim,
+        run_delay_us=None if record.run_delay_ns == _UNKNOWN else record.run_delay_ns // 1000,
+        sent_bytes=record.sent_bytes if sees.traffic else None,
+        received_bytes=record.received_bytes if sees.traffic else None,
+        connections=record.connections if sees.connections else None,
     )
 
 

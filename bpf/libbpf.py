@@ -17,6 +17,8 @@ from ctypes import c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_voi
 from pathlib import Path
 from typing import Any
 
+from agentcg.closing import Closing
+
 LIBRARY = "libbpf.so.1"
 _MAP_INFO_BTF_ID = 16  # btf_id in struct bpf_map_info, in units of four bytes
 ANY, NOEXIST = 0, 1  # bpf.h: BPF_ANY, BPF_NOEXIST
@@ -40,6 +42,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ring_buffer__free": (None, [c_void_p]),
     "btf__load_vmlinux_btf": (c_void_p, []),
     "btf__load_from_kernel_by_id": (c_void_p, [c_uint32]),
+    "btf__parse_elf": (c_void_p, [c_char_p, c_void_p]),
     "btf__free": (None, [c_void_p]),
     "btf__find_by_name_kind": (c_int32, [c_void_p, c_char_p, c_uint32]),
     "btf__type_by_id": (c_void_p, [c_void_p, c_uint32]),
@@ -105,7 +108,7 @@ def btf_id_of_map(fd: int) -> int:
     return int(info[_MAP_INFO_BTF_ID])
 
 
-class Map:
+class Map(Closing):
     """A map with keys of type `key` and values of type `value` (ctypes), owning its descriptor.
 
     Keys are passed as plain integers.
@@ -153,8 +156,10 @@ class Map:
             yield int(key.value)
 
     def close(self) -> None:
-        """Close the descriptor; what is pinned stays."""
-        os.close(self.fd)
+        """Close the descriptor; what is pinned stays. Twice does no harm."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def _read(self, function: Callable[..., int], key: int) -> Any | None:
         c_key, value = self._key(key), self._value()

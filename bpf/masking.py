@@ -48,14 +48,22 @@ _SSH_SCHEMES = frozenset({"ssh://", "git+ssh://", "sftp://"})
 
 
 def mask_secrets(text: str) -> str:
-    """`text` (a command, an argument, a script) with everything that looks secret as "***"."""
-    text = _PRIVATE_KEY.sub(rf"\1{MASK}", text)
-    text = _HEADER.sub(rf"\1\2{MASK}", text)
-    text = _USERINFO.sub(_mask_userinfo, text)
-    text = _LOGIN.sub(rf"\1\2\3:{MASK}", text)
-    text = _PASSWORD_P.sub(rf"\1{MASK}", text)
-    text = _mask_named(_ASSIGNMENT, text)
-    text = _mask_named(_OPTION, text)
+    """`text` (a command, an argument, a script) with everything that looks secret as "***".
+
+    What most texts do not have, without which a pattern cannot fit, is looked for first.
+    """
+    if "PRIVATE KEY" in text:
+        text = _PRIVATE_KEY.sub(rf"\1{MASK}", text)
+    if ":" in text or "=" in text:
+        text = _HEADER.sub(rf"\1\2{MASK}", text)
+        text = _USERINFO.sub(_mask_userinfo, text)
+        text = _LOGIN.sub(rf"\1\2\3:{MASK}", text)
+    if "-p" in text:
+        text = _PASSWORD_P.sub(rf"\1{MASK}", text)
+    if ":" in text or "=" in text:
+        text = _mask_named(_ASSIGNMENT, text)
+    if "-" in text:
+        text = _mask_named(_OPTION, text)
     return _TOKEN.sub(rf"\1{MASK}", text)
 
 
@@ -124,8 +132,9 @@ def _mask_named(naming: re.Pattern[str], text: str) -> str:
     while match := naming.search(text, position):
         shown.append(text[position : match.end()])
         position = match.end()
-        value = _WHOLE_VALUE.match(text, position)
-        if value and _is_secret_name(match[1]):
+        if not _is_secret_name(match[1]):
+            continue  # its value may be all the rest, and so may the next one's: not looked at
+        if value := _WHOLE_VALUE.match(text, position):
             shown.append(MASK)
             position = value.end()
     return "".join(shown) + text[position:]

@@ -4,7 +4,7 @@
     /sys/fs/bpf/agentcg/            locked (flock) while pins are made or removed
         <key>/                      one complete set; <key> names sources and sizes
             link_on_fork, ...       hold the programs attached
-            map_accounts, map_events, map_lost, map_scope
+            map_accounts, ...       counters, events, and what detection is to look at
         new-<key>/                  a set being made; never opened, removed by the next start
 
 A set appears under its final name by one rename(2), so a set that is there is complete. Nothing
@@ -32,7 +32,10 @@ from agentcg.errors import BpfError
 
 PIN_ROOT = Path("/sys/fs/bpf/agentcg")
 BPFFS_REMEDY = "mount -t bpf bpf /sys/fs/bpf"
-_SOURCES = ("accounting.c", "records.h", "btf.py", "headers.py", "compile.py")
+_SOURCES = (
+    "accounting.c", "sampling.c", "records.h", "detection.c", "sights.h", "task.h", "once.h",
+    "btf.py", "headers.py", "compile.py",
+)  # fmt: skip
 _SET_NAME = re.compile(r"(new-)?[0-9a-f]{16}")
 
 

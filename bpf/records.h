@@ -29,11 +29,34 @@ struct agentcg_account {
 	unsigned long long exits;      /* processes (not threads) that ended */
 	unsigned long long oom_kills;  /* processes marked as victims by the OOM killer */
 	unsigned long long lost;       /* events of this leaf that found the ring full */
+	unsigned long long run_delay_ns;    /* threads that ended: waited on a run queue */
+	unsigned long long sent_bytes;      /* through sockets of the internet families */
+	unsigned long long received_bytes;
+	unsigned long long connections;     /* TCP connections that it began */
 	unsigned int first_pid;        /* the first process seen in the leaf; 0: none yet */
 	unsigned int first_exited;     /* 1 once it ended */
 	unsigned int first_exit_code;  /* its status as wait(2) encodes it */
 	unsigned int victim_pid;       /* the first victim of the OOM killer; 0: none */
 	char victim_comm[AGENTCG_COMM_BYTES];
+};
+
+/* Most points of one curve, a power of two; when they are taken, two become one. */
+#define CURVE_POINTS 256
+
+struct agentcg_point {
+	unsigned int t_ms;   /* since the curve began */
+	unsigned int pages;  /* charged to the leaf, of 4 KiB; 0 without the memory controller */
+	unsigned int ticks;  /* of CPU time since the curve began, of tick_ms each */
+};
+
+/* Value of the map `curves`; its key is the cgroup id of a tracked leaf. */
+struct agentcg_curve {
+	unsigned long long begun_ns;  /* CLOCK_BOOTTIME of t_ms = 0 */
+	unsigned int count;
+	unsigned int gap_ms;          /* points are at least so far apart */
+	unsigned int ticks;           /* so far */
+	unsigned int tick_ms;         /* length of a tick */
+	struct agentcg_point points[CURVE_POINTS];
 };
 
 /* Begins every record of the ring. */

@@ -8,6 +8,7 @@ from ctypes import c_char, c_uint32, c_uint64
 
 COMM_BYTES = 16
 ARGV_BYTES = 256
+CURVE_POINTS = 256
 EXEC, EXIT, OOM = 1, 2, 3
 
 
@@ -22,11 +23,34 @@ class AccountRecord(ctypes.Structure):
         ("exits", c_uint64),
         ("oom_kills", c_uint64),
         ("lost", c_uint64),
+        ("run_delay_ns", c_uint64),
+        ("sent_bytes", c_uint64),
+        ("received_bytes", c_uint64),
+        ("connections", c_uint64),
         ("first_pid", c_uint32),
         ("first_exited", c_uint32),
         ("first_exit_code", c_uint32),
         ("victim_pid", c_uint32),
         ("victim_comm", c_char * COMM_BYTES),
+    )
+
+
+class PointRecord(ctypes.Structure):
+    """struct agentcg_point."""
+
+    _fields_ = (("t_ms", c_uint32), ("pages", c_uint32), ("ticks", c_uint32))
+
+
+class CurveRecord(ctypes.Structure):
+    """struct agentcg_curve."""
+
+    _fields_ = (
+        ("begun_ns", c_uint64),
+        ("count", c_uint32),
+        ("gap_ms", c_uint32),
+        ("ticks", c_uint32),
+        ("tick_ms", c_uint32),
+        ("points", PointRecord * CURVE_POINTS),
     )
 
 

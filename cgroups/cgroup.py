@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
@@ -63,7 +63,9 @@ class Cgroup(Directory):
 
     def child(self, name: str) -> Self:
         """The child cgroup `name`. Raises CgroupGone where there is none."""
-        path = self.path / check_name(name)
+        return self._open_child(name, self.path / check_name(name))
+
+    def _open_child(self, name: str, path: Path) -> Self:
         try:
             return type(self)(os.open(name, OPEN_DIRECTORY, dir_fd=self._fd), path)
         except FileNotFoundError as error:
@@ -80,7 +82,7 @@ class Cgroup(Directory):
             raise refusal.translate(path, self._fd, "", None, error) from error
         child = None
         try:
-            child = self.child(name)
+            child = self._open_child(name, path)
             # Whatever the umask: runtimes inside size their heaps by the limits they can read.
             os.fchmod(child.fileno(), 0o755)
             child.claim()
@@ -105,6 +107,10 @@ class Cgroup(Directory):
     def remove(self, name: str, *, timeout_s: float = teardown.REMOVE_TIMEOUT_S) -> None:
         """Remove the empty child `name`; see `teardown.remove`."""
         teardown.remove(self, name, timeout_s)
+
+    def remove_held(self, child: Cgroup, *, timeout_s: float = teardown.REMOVE_TIMEOUT_S) -> None:
+        """Remove the empty `child`, of which this is the handle that `create` or `child` gave."""
+        teardown.remove_held(self, child, timeout_s)
 
     def remove_tree(self, name: str, *, timeout_s: float = teardown.KILL_TIMEOUT_S) -> None:
         """Kill what lives in the child `name` and below, and remove it all."""
@@ -194,7 +200,7 @@ class Cgroup(Directory):
     def limits(self) -> Limits:
         """The limits in force, rounded by the kernel to whole pages."""
         values: dict[str, Any] = {
-            field.name: self.get(knobs.LIMIT_KNOBS[field.name]) for field in fields(Limits)
+            field: self.get(knobs.LIMIT_KNOBS[field]) for field in Limits._fields
         }
         return Limits(**values)
 
@@ -246,9 +252,10 @@ class Cgroup(Directory):
 
     # --- What it uses ---------------------------------------------------------------------
 
-    def usage(self) -> Usage:
-        """Everything that the cgroup used, in one go."""
-        return usage.read_usage(self)
+    def usage(self, controllers: AbstractSet[str] | None = None) -> Usage:
+        """Everything that the cgroup used, in one go. `controllers`: where they are known, so
+        that files of others are not looked for."""
+        return usage.read_usage(self, controllers)
 
     def events(self) -> CgroupEvents:
         """Whether anything lives in it, and whether all of it is frozen."""

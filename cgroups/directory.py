@@ -11,10 +11,9 @@ import errno
 import os
 import warnings
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from agentcg.cgroups.refusal import is_gone, translate
+from agentcg.closing import Closing
 from agentcg.errors import CgroupError, InvalidInput
 
 NAME_MAX = 255
@@ -53,7 +52,7 @@ def check_name(name: str) -> str:
     return name
 
 
-class Directory:
+class Directory(Closing):
     """Descriptor, path (as it was when opened) and the kernel's id of one cgroup."""
 
     __slots__ = ("_fd", "id", "path")
@@ -73,17 +72,6 @@ class Directory:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:

@@ -81,6 +81,7 @@ CGROUP_SUBTREE_CONTROL: Final = Knob("cgroup.subtree_control", parse.parse_words
 CGROUP_EVENTS: Final = Knob[CgroupEvents]("cgroup.events", parse.parse_cgroup_events)
 CGROUP_FREEZE: Final = Knob("cgroup.freeze", parse.parse_flag, formatting.format_flag)
 CGROUP_STAT: Final = Knob("cgroup.stat", parse.parse_flat)
+CGROUP_STAT_LOCAL: Final = Knob("cgroup.stat.local", parse.parse_frozen, since="6.18")
 CGROUP_TYPE: Final = Knob("cgroup.type", _word)
 CGROUP_MAX_DEPTH: Final = Knob[Limit](
     "cgroup.max.depth", parse.parse_limit, formatting.format_count

@@ -8,6 +8,7 @@ the kernel documents raises `ValueError`, since guessing would turn into wrong l
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from agentcg.cgroups.values import (
     MAX,
@@ -22,11 +23,15 @@ from agentcg.cgroups.values import (
     MemoryStat,
     Psi,
     PsiLine,
+    Stalled,
 )
 
 _PERCENT = re.compile(r"[0-9]{1,3}\.[0-9]{2}")
 _EVENT_KEYS = ("low", "high", "max", "oom", "oom_kill")
-_STAT_KEYS = ("anon", "file", "kernel", "shmem", "pgfault", "pgmajfault")
+_STAT_KEYS = (
+    "anon", "file", "kernel", "shmem", "pgfault", "pgmajfault", "workingset_refault_anon",
+    "workingset_refault_file", "pgsteal", "pswpin", "pswpout",
+)  # fmt: skip
 _CPU_KEYS = (
     "usage_usec", "user_usec", "system_usec", "nr_periods", "nr_throttled", "throttled_usec",
 )  # fmt: skip
@@ -86,17 +91,21 @@ def parse_flat(text: str) -> dict[str, int]:
 
 def pick(text: str, keys: tuple[str, ...]) -> list[int | None]:
     """Values of `keys` in a `key value` file; faster than `parse_flat` on long ones."""
-    text = "\n" + text
+    text = f"\n{text}\n"
     values: list[int | None] = []
-    for key in keys:
-        found = text.find(f"\n{key} ")
+    for beginning in _beginnings(keys):
+        found = text.find(beginning)
         if found < 0:
             values.append(None)
             continue
-        start = found + len(key) + 2
-        end = text.find("\n", start)
-        values.append(parse_uint(text[start : end if end >= 0 else None]))
+        start = found + len(beginning)
+        values.append(parse_uint(text[start : text.index("\n", start)]))
     return values
+
+
+@lru_cache(maxsize=16)
+def _beginnings(keys: tuple[str, ...]) -> list[str]:
+    return [f"\n{key} " for key in keys]
 
 
 def _need(value: int | None, key: str) -> int:
@@ -115,6 +124,11 @@ def parse_memory_events(text: str) -> MemoryEvents:
 def parse_memory_stat(text: str) -> MemoryStat:
     """The lines of `memory.stat` that `MemoryStat` keeps."""
     return MemoryStat(*pick(text, _STAT_KEYS))
+
+
+def parse_frozen(text: str) -> int:
+    """Microseconds of `cgroup.stat.local`."""
+    return _need(pick(text, ("frozen_usec",))[0], "frozen_usec")
 
 
 def parse_cpu_stat(text: str) -> CpuStat:
@@ -236,6 +250,16 @@ def parse_psi(text: str) -> Psi:
     if "some" not in lines:
         raise ValueError("no 'some' line")
     return Psi(lines["some"], lines.get("full"))
+
+
+def parse_stalled(text: str) -> Stalled:
+    """The totals of a pressure file, without its averages: they are what an account needs."""
+    totals = {}
+    for line in text.splitlines():
+        found = line.find(" total=")
+        if found >= 0:
+            totals[line.partition(" ")[0]] = parse_uint(line[found + 7 :].partition(" ")[0])
+    return Stalled(_need(totals.get("some"), "some"), totals.get("full"))
 
 
 def _psi_line(text: str) -> PsiLine:

@@ -11,15 +11,15 @@ cgroup should have one `Peak` at a time. Source: cgroup-v2.rst.
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import Self
 
 from agentcg.cgroups.cgroup import Cgroup
 from agentcg.cgroups.knobs import MEMORY_PEAK, Knob
 from agentcg.cgroups.refusal import is_gone
+from agentcg.closing import Closing
 
 
-class Peak:
+class Peak(Closing):
     """A peak that can be reset; a context manager that holds one descriptor."""
 
     def __init__(self, cgroup: Cgroup, knob: Knob[int], fd: int) -> None:
@@ -61,17 +61,6 @@ class Peak:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _is_writable(cgroup: Cgroup, knob: Knob[int]) -> bool:

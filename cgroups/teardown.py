@@ -156,6 +156,20 @@ def remove(parent: Cgroup, name: str, timeout_s: float) -> None:
         parent.read("cgroup.controllers")  # raises CgroupGone if the parent itself is gone
 
 
+def remove_held(parent: Cgroup, child: Cgroup, timeout_s: float) -> None:
+    """As `remove`, of a child that is held open: not of another one that has its name by now."""
+    child.require_owned()
+    name = child.path.name
+    try:
+        is_it = os.stat(name, dir_fd=parent.fileno()).st_ino == child.id
+    except FileNotFoundError:
+        is_it = False
+    except OSError as error:
+        raise child.refused(error) from error
+    if is_it:
+        _remove_directory(parent, child, name, timeout_s)
+
+
 def _remove_directory(parent: Cgroup, child: Cgroup, name: str, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while True:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What cgroup files hold, as values, in the kernel's words.
 
+Named tuples, because many are made and few looked at: a frozen dataclass takes ten times as long.
+
 Sizes are bytes, times microseconds. `None` in a limit to be applied means "leave alone";
 in anything that was read it means that this kernel or this cgroup has no such thing.
 Formats: Documentation/admin-guide/cgroup-v2.rst, Documentation/accounting/psi.rst.
@@ -9,8 +11,7 @@ Formats: Documentation/admin-guide/cgroup-v2.rst, Documentation/accounting/psi.r
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Max(enum.Enum):
@@ -27,16 +28,14 @@ MAX: Final = Max.MAX
 Limit = int | Max
 
 
-@dataclass(frozen=True, slots=True)
-class CpuMax:
+class CpuMax(NamedTuple):
     """`cpu.max`: CPU time `quota_us` in every period of `period_us`."""
 
     quota_us: Limit
     period_us: int = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class IoMax:
+class IoMax(NamedTuple):
     """`io.max` of one device: bytes and operations a second, reads and writes."""
 
     rbps: Limit = MAX
@@ -45,16 +44,14 @@ class IoMax:
     wiops: Limit = MAX
 
 
-@dataclass(frozen=True, slots=True)
-class IoWeight:
+class IoWeight(NamedTuple):
     """`io.weight`: the default, and devices ("8:0") that differ from it."""
 
     default: int
     devices: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Limits and protections of one cgroup; `None` = leave alone, `MAX` = no limit."""
 
     memory_min: Limit | None = None
@@ -69,8 +66,20 @@ class Limits:
     pids_max: Limit | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryEvents:
+DEFAULTS: Final = Limits(
+    memory_min=0, memory_low=0, memory_high=MAX, memory_max=MAX, memory_swap_max=MAX,
+    memory_oom_group=False, cpu_weight=100, cpu_max=CpuMax(MAX), io_weight=100, pids_max=MAX,
+)  # fmt: skip
+"""What the kernel gives a new cgroup."""
+
+
+def beyond_defaults(limits: Limits) -> Limits:
+    """What of `limits` has to be written to a cgroup that has just been made."""
+    pairs = zip(limits, DEFAULTS, strict=True)
+    return Limits._make(None if value == default else value for value, default in pairs)
+
+
+class MemoryEvents(NamedTuple):
     """`memory.events`: how often each boundary was met, descendants included."""
 
     low: int
@@ -81,8 +90,7 @@ class MemoryEvents:
     oom_group_kill: int | None  # Linux 5.17
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryStat:
+class MemoryStat(NamedTuple):
     """The part of `memory.stat` that accounts for a call; the rest: `Cgroup.get(MEMORY_STAT)`."""
 
     anon: int | None
@@ -91,10 +99,16 @@ class MemoryStat:
     shmem: int | None
     pgfault: int | None  # all faults, major ones included
     pgmajfault: int | None
+    # Pages. Refaults: read again after they were reclaimed (5.9 with this name); pgsteal:
+    # reclaimed; pswpin, pswpout: read from and written to swap (6.13).
+    workingset_refault_anon: int | None = None
+    workingset_refault_file: int | None = None
+    pgsteal: int | None = None
+    pswpin: int | None = None
+    pswpout: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CpuStat:
+class CpuStat(NamedTuple):
     """`cpu.stat`; the throttling figures exist where the cpu controller is enabled."""
 
     usage_us: int
@@ -105,8 +119,7 @@ class CpuStat:
     throttled_us: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class IoStat:
+class IoStat(NamedTuple):
     """`io.stat`, of one device or summed over all."""
 
     rbytes: int = 0
@@ -117,16 +130,14 @@ class IoStat:
     dios: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CgroupEvents:
+class CgroupEvents(NamedTuple):
     """`cgroup.events`: `populated` while a live process is in it or below it."""
 
     populated: bool
     frozen: bool | None  # Linux 5.2
 
 
-@dataclass(frozen=True, slots=True)
-class PsiLine:
+class PsiLine(NamedTuple):
     """Share of time in percent over 10, 60 and 300 s, and the total so far."""
 
     avg10: float
@@ -135,26 +146,34 @@ class PsiLine:
     total_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Psi:
+class Psi(NamedTuple):
     """Pressure: time in which some, or all (`full`), tasks waited for a resource."""
 
     some: PsiLine
     full: PsiLine | None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Stalled(NamedTuple):
+    """The totals of a pressure file, in microseconds."""
+
+    some_us: int
+    full_us: int | None
+
+
+class Usage(NamedTuple):
     """Everything that one cgroup used, read in one go; `None` where it is not counted here."""
 
-    memory_current: int | None
-    memory_peak: int | None
-    memory_swap_current: int | None
-    memory_swap_peak: int | None
-    memory_events: MemoryEvents | None
-    memory_stat: MemoryStat | None
-    memory_pressure: Psi | None
     cpu_stat: CpuStat
-    io_stat: IoStat | None
-    pids_current: int | None
-    pids_peak: int | None
+    memory_current: int | None = None
+    memory_peak: int | None = None
+    memory_swap_current: int | None = None
+    memory_swap_peak: int | None = None
+    memory_events: MemoryEvents | None = None
+    memory_stat: MemoryStat | None = None
+    memory_stalled: Stalled | None = None
+    cpu_stalled: Stalled | None = None
+    io_stalled: Stalled | None = None
+    frozen_us: int | None = None  # Linux 6.18
+    io_stat: IoStat | None = None
+    pids_current: int | None = None
+    pids_peak: int | None = None

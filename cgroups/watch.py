@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One epoll for everything that cgroups notify: `cgroup.events` and PSI triggers.
+"""One epoll for everything that cgroups notify: `cgroup.events`, `memory.events`, PSI triggers.
 
     watcher = Watcher()
     watcher.watch(leaf, "call-1")                                  # populated or frozen changed
     watcher.trigger(session, "memory", "some", 150_000, 1_000_000, "s1")
     loop.add_reader(watcher.fileno(), lambda: handle(watcher.poll()))
 
-Limits: one descriptor per watch. The kernel reports `cgroup.events` of one cgroup at most every
-10 ms, the last change always, and a trigger at most once per window. Another trigger on the
+Limits: one descriptor per watch. The kernel reports a file of one cgroup at most every 10 ms,
+the last change always, and a trigger at most once per window. Another trigger on the
 same file (systemd sets some) can cause a report too: read `pressure()` before acting on one.
 """
 
@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from agentcg.cgroups.cgroup import Cgroup, Resource
 from agentcg.cgroups.refusal import translate
+from agentcg.closing import Closing
 from agentcg.errors import CgroupError, InvalidInput
 
 Token = TypeVar("Token", bound=Hashable)
@@ -39,16 +40,18 @@ _PROC = Path("/proc")
 # polls the epoll before it calls us. What stays is the wake-up: pressure files are always
 # "readable", so edge-triggered EPOLLIN reports each wake-up, once.
 _TRIGGER_EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLET
+_ONCE_EVENTS = select.EPOLLPRI | select.EPOLLONESHOT
 
 
 @dataclass(slots=True)
 class _Source(Generic[Token]):
     token: Token
     is_trigger: bool
+    is_once: bool
     is_new: bool  # a trigger's registration itself counts as an edge: not to be reported
 
 
-class Watcher(Generic[Token]):
+class Watcher(Closing, Generic[Token]):
     """Tells by token which cgroups changed. Not for use by several threads at once."""
 
     def __init__(self) -> None:
@@ -65,7 +68,26 @@ class Watcher(Generic[Token]):
         after a change. What holds already is not reported: read `events()` after this."""
         fd = cgroup.open_file("cgroup.events", os.O_RDONLY)
         os.pread(fd, 256, 0)  # the kernel reports changes since the last read
-        self._add(fd, token, is_trigger=False)
+        self._add(fd, token)
+
+    def watch_memory(self, cgroup: Cgroup, token: Token) -> None:
+        """Report `token` when `memory.events` of `cgroup` or below changes: once, then again
+        after `rearm`. A cgroup that is held up at its `memory.high` would report without end.
+        One that is watched already is only armed again."""
+        if any(self._sources[fd].is_once for fd in self._fds.get(token, ())):
+            self.rearm(token)
+            return
+        fd = cgroup.open_file("memory.events", os.O_RDONLY)
+        os.pread(fd, 512, 0)
+        self._add(fd, token, is_once=True)
+
+    def rearm(self, token: Token) -> None:
+        """Report the next change of `memory.events` under `token`; what came before is over."""
+        for fd in self._fds.get(token, ()):
+            if self._sources[fd].is_once:
+                with suppress(OSError):  # removed meanwhile: whoever watches it will hear of that
+                    os.pread(fd, 512, 0)
+                self._epoll.modify(fd, _ONCE_EVENTS)
 
     def trigger(  # noqa: PLR0917 - the order of psi.rst: what, how much, in which time
         self, cgroup: Cgroup | None, resource: Resource, kind: Kind,
@@ -86,9 +108,12 @@ class Watcher(Generic[Token]):
         fd = _open_pressure(cgroup, resource, text)
         self._add(fd, token, is_trigger=True)
 
-    def _add(self, fd: int, token: Token, *, is_trigger: bool) -> None:
-        self._epoll.register(fd, _TRIGGER_EVENTS if is_trigger else select.EPOLLPRI)
-        self._sources[fd] = _Source(token, is_trigger, is_new=is_trigger)
+    def _add(
+        self, fd: int, token: Token, *, is_trigger: bool = False, is_once: bool = False
+    ) -> None:
+        once = _ONCE_EVENTS if is_once else select.EPOLLPRI
+        self._epoll.register(fd, _TRIGGER_EVENTS if is_trigger else once)
+        self._sources[fd] = _Source(token, is_trigger, is_once, is_new=is_trigger)
         self._fds.setdefault(token, []).append(fd)
 
     def poll(self) -> list[Token]:
@@ -103,7 +128,7 @@ class Watcher(Generic[Token]):
                 source.is_new = False
                 continue
             changed[source.token] = None
-            if not _is_alive(fd, mask, source.is_trigger):
+            if not source.is_once and not _is_alive(fd, mask, source.is_trigger):
                 self._drop(fd)
         return list(changed)
 
@@ -131,17 +156,6 @@ class Watcher(Generic[Token]):
         for fd in list(self._sources):
             self._drop(fd)
         self._epoll.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _is_alive(fd: int, mask: int, is_trigger: bool) -> bool:

@@ -10,29 +10,37 @@ The language is described in docs/policy.md and, for editors, by `SCHEMA`.
 
 from agentcg.policies.categories import CATEGORIES, Category, categorise
 from agentcg.policies.checker import check_text
-from agentcg.policies.load import DEFAULT, check, load
-from agentcg.policies.mistakes import Mistake
-from agentcg.policies.rules import (
+from agentcg.policies.facts import (
     AdmissionRule,
     CallFacts,
     CallRule,
+    CapRule,
     HostRule,
-    Policy,
+    IdleRule,
+    LadderRule,
     Priority,
     SessionFacts,
     SessionRule,
 )
+from agentcg.policies.load import DEFAULT, check, from_texts, load
+from agentcg.policies.mistakes import Mistake
+from agentcg.policies.render import render
+from agentcg.policies.rules import STEPS, Policy
 from agentcg.policies.schema import SCHEMA
 
 __all__ = [
     "CATEGORIES",
     "DEFAULT",
     "SCHEMA",
+    "STEPS",
     "AdmissionRule",
     "CallFacts",
     "CallRule",
+    "CapRule",
     "Category",
     "HostRule",
+    "IdleRule",
+    "LadderRule",
     "Mistake",
     "Policy",
     "Priority",
@@ -41,5 +49,7 @@ __all__ = [
     "categorise",
     "check",
     "check_text",
+    "from_texts",
     "load",
+    "render",
 ]

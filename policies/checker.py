@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from agentcg.policies.language import (
+    DEFAULT_NAME,
+    EXTENDS_MAX,
+    FILE_PATTERN,
     LABELS_MAX,
     LIST_MAX,
     RULES_MAX,
     SECTIONS,
+    SHIPPED,
     VERSION,
     Key,
     Section,
@@ -20,8 +25,8 @@ from agentcg.policies.language import (
 from agentcg.policies.mistakes import Mistake, Mistakes, suggestion
 from agentcg.policies.patterns import AnyGlob, Condition, Glob, LabelGlobs, OneOf
 from agentcg.policies.reader import decode, position, read
-from agentcg.policies.rules import File, Rule, Setting
-from agentcg.policies.values import GlobKind, Memory
+from agentcg.policies.rules import NO_STEP, Extends, File, Rule, Setting
+from agentcg.policies.values import GlobKind, Memory, SwitchKind
 
 _MISREAD = {
     "tag:yaml.org,2002:bool": "true or false",
@@ -30,6 +35,12 @@ _MISREAD = {
 }
 # What a rule contradicts itself with: the first above the second.
 _AT_MOST = (
+    ("reclaim_below", "reclaim_until"),
+    ("throttle_below", "throttle_until"),
+    ("freeze_below", "freeze_until"),
+    ("kill_below", "kill_until"),
+    ("stall_until", "stall_above"),
+    ("throttle_stuck", "throttle_max"),
     ("memory_low", "memory_high"),
     ("memory_low", "memory_max"),
     ("runtime_memory_low", "memory_high"),
@@ -53,8 +64,10 @@ def parse(text: str | bytes, name: str, *, builtin: bool = False) -> tuple[File,
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     decoded = decode(data, mistakes)
     node = None if decoded is None else read(decoded, mistakes)
-    sections = {} if node is None or _empty(node) else checker.document(node)
-    return File(name, sections), mistakes.all()
+    if node is None or _empty(node):
+        return File(name, {}, text=decoded or ""), mistakes.all()
+    extends, sections = checker.document(node)
+    return File(name, sections, extends, text=decoded or ""), mistakes.all()
 
 
 class _Checker:
@@ -71,11 +84,13 @@ class _Checker:
     def line(self, node: yaml.Node) -> str:
         return f"{self.mistakes.file}:{node.start_mark.line + 1}"
 
-    def document(self, node: yaml.Node) -> dict[str, tuple[Rule, ...]]:
-        """Rules of each section; a section that is one block is one rule without a match."""
-        known = ("version", *(section.name for section in SECTIONS))
+    def document(self, node: yaml.Node) -> tuple[tuple[Extends, ...], dict[str, tuple[Rule, ...]]]:
+        """What it extends, and the rules of each section; a section that is one block is one
+        rule without a match."""
+        known = ("version", "extends", *(section.name for section in SECTIONS))
         blocks = dict(self.mapping(node, "", known))
         self.version(node, blocks.get("version"))
+        extends = self.extends(blocks["extends"]) if "extends" in blocks else ()
         rules = {}
         for section in SECTIONS:
             block = blocks.get(section.name)
@@ -85,7 +100,24 @@ class _Checker:
                 rules[section.name] = tuple(self.rule_list(section, block))
             else:
                 rules[section.name] = (self.rule(section, block, section.name),)
-        return rules
+        return extends, rules
+
+    def extends(self, node: yaml.Node) -> tuple[Extends, ...]:
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if not 0 < len(nodes) <= EXTENDS_MAX:
+            self.wrong(node, "extends", f"a list of 1 to {EXTENDS_MAX} policies")
+            return ()
+        found = []
+        for each in nodes:
+            name = each.value if isinstance(each, yaml.ScalarNode) else ""
+            if name in SHIPPED or re.fullmatch(FILE_PATTERN, name):
+                found.append(Extends(name, position(each.start_mark)))
+            elif name == DEFAULT_NAME:
+                self.wrong(each, "extends", "the built-in default is underneath every policy")
+            else:
+                rule = f"one of {', '.join(SHIPPED)}, or a file beside this one (NAME.yaml)"
+                self.wrong(each, "extends", rule + suggestion(name, SHIPPED))
+        return tuple(found)
 
     def version(self, document: yaml.Node, given: yaml.Node | None) -> None:
         if given is not None:
@@ -133,26 +165,38 @@ class _Checker:
         keys = {key.name: key for key in section.settings}
         known = ("match", *keys) if section.rules else tuple(keys)
         conditions: dict[str, Condition] = {}
+        match_at: dict[str, tuple[int, int]] = {}
         settings: dict[str, Setting] = {}
         nodes: dict[str, yaml.Node] = {}
         for name, value in self.mapping(node, field, known):
             if name == "match":
-                conditions = self.match(section, value, f"{field}.match")
+                conditions, match_at = self.match(section, value, f"{field}.match")
                 continue
             nodes[name] = value
             parsed = self.value(keys[name], value, f"{field}.{name}")
             if parsed is not None:
-                settings[name] = Setting(parsed[0], self.line(value), self.builtin)
+                settings[name] = self.setting(parsed[0], value)
         self.contradictions(section, field, conditions, settings, nodes)
-        return Rule(self.line(node), conditions, settings)
+        return Rule(self.line(node), conditions, settings, position(node.start_mark), match_at)
 
-    def match(self, section: Section, node: yaml.Node, field: str) -> dict[str, Condition]:
+    def setting(self, value: Any, node: yaml.Node) -> Setting:
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        words = ", ".join(str(each.value) for each in nodes)
+        text = f"[{words}]" if isinstance(node, yaml.SequenceNode) else words
+        return Setting(value, self.line(node), self.builtin, position(node.start_mark), text)
+
+    def match(
+        self, section: Section, node: yaml.Node, field: str
+    ) -> tuple[dict[str, Condition], dict[str, tuple[int, int]]]:
+        """The conditions, and where each of them stands."""
         keys = {key.name: key for key in section.match}
         known = (*keys, "labels") if section.labels else tuple(keys)
         conditions: dict[str, Condition] = {}
+        places: dict[str, tuple[int, int]] = {}
         if _empty(node):
-            return conditions
+            return conditions, places
         for name, value in self.mapping(node, field, known):
+            places[name] = position(value.start_mark)
             if name == "labels":
                 conditions[name] = self.labels(value, f"{field}.labels")
                 continue
@@ -160,7 +204,7 @@ class _Checker:
             if parsed is not None:
                 globs = isinstance(keys[name].kind, GlobKind)
                 conditions[name] = AnyGlob(parsed[0]) if globs else OneOf(frozenset(parsed[0]))
-        return conditions
+        return conditions, places
 
     def labels(self, node: yaml.Node, field: str) -> LabelGlobs:
         globs: dict[str, Glob] = {}
@@ -191,7 +235,7 @@ class _Checker:
             self.wrong(node, field, f"must be one value: {key.kind.rule}")
         elif _empty(node):
             self.wrong(node, field, f"has no value: {key.kind.rule}")
-        elif _plain(node) and node.tag in _MISREAD:
+        elif _plain(node) and node.tag in _MISREAD and not _is_meant(key, node):
             read_as = _MISREAD[node.tag]
             self.wrong(node, field, f"YAML reads this as {read_as}; {key.kind.rule}")
         elif not _plain(node) and key.kind.plain and node.value != "max":
@@ -221,17 +265,27 @@ class _Checker:
         if section.name == "sessions" and "priority" in settings and "priority" in conditions:
             rule = "a rule that sets the priority matches on asked_priority, not on priority"
             self.wrong(nodes["priority"], f"{field}.priority", rule)
+        steps = getattr(settings.get("steps"), "value", ())
+        if NO_STEP in steps and len(steps) > 1:
+            self.wrong(nodes["steps"], f"{field}.steps", f"{NO_STEP} stands alone")
         if section.name == "admission" and "high" in getattr(settings.get("wait"), "value", ()):
             self.wrong(nodes["wait"], f"{field}.wait", "calls of high priority never wait")
 
 
-def _exceeds(low: Memory, high: Memory, same_whole: bool) -> bool:
+def _exceeds(low: Any, high: Any, same_whole: bool) -> bool:
     """Whether `low` is above `high` on any machine; a size and a share do not compare."""
+    if not isinstance(low, Memory) or not isinstance(high, Memory):
+        return bool(low > high)
     if low.bytes is not None and high.bytes is not None:
         return low.bytes > high.bytes
     if low.share is None or high.share is None:
         return False
     return same_whole and low.share > high.share
+
+
+def _is_meant(key: Key, node: yaml.ScalarNode) -> bool:
+    """Whether a boolean stands where one is asked for."""
+    return isinstance(key.kind, SwitchKind) and node.tag.endswith(":bool")
 
 
 def _known(word: str, known: tuple[str, ...]) -> str:

@@ -18,7 +18,10 @@ MISTAKES_MAX = 50  # a file in the wrong language would otherwise give thousands
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One thing that is wrong; `line` and `column` count from 1, 0 means the whole file."""
+    """One thing that is wrong, or (`warning`) hardly meant.
+
+    `line` and `column` count from 1; 0 means the whole file.
+    """
 
     file: str
     line: int
@@ -26,6 +29,7 @@ class Mistake:
     field: str  # "sessions[2].memory_max"; "" for the file as a whole
     value: str  # as written, shortened; "" where there is none
     rule: str  # what would be right
+    warning: bool = False  # allowed, but hardly meant
 
     @property
     def where(self) -> str:
@@ -34,6 +38,9 @@ class Mistake:
 
     def __str__(self) -> str:
         subject = f"{self.field}: " if self.field else ""
+        if self.warning:
+            value = f"{self.value}: " if self.value else ""
+            return f"{self.where}: warning: {subject}{value}{self.rule}"
         value = f"{self.value} is not valid: " if self.value else ""
         return f"{self.where}: {subject}{value}{self.rule}"
 
@@ -74,7 +81,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def refuse(mistakes: Iterable[Mistake]) -> None:
-    """Raise one `PolicyError` that lists `mistakes`; do nothing where there are none."""
-    lines = [str(mistake) for mistake in mistakes]
+    """Raise one `PolicyError` that lists `mistakes`; do nothing where there are none but
+    warnings."""
+    lines = [str(mistake) for mistake in mistakes if not mistake.warning]
     if lines:
         raise PolicyError("\n".join(lines), remedy="the policy was not taken; nothing changed")

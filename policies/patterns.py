@@ -47,7 +47,9 @@ class AnyGlob:
     globs: tuple[Glob, ...]
 
     def holds(self, fact: Any) -> bool:
-        """Whether one pattern fits `fact`; an unknown fact fits none."""
+        """Whether one pattern fits `fact`, or one of several names; the unknown fits none."""
+        if isinstance(fact, tuple):
+            return any(self.holds(name) for name in fact)
         return fact is not None and any(glob.matches(fact) for glob in self.globs)
 
 

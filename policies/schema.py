@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from agentcg.policies.language import (
+    EXTENDS_MAX,
+    FILE_PATTERN,
     LABELS_MAX,
     LIST_MAX,
     RULES_MAX,
     SECTIONS,
+    SHIPPED,
     VERSION,
     Key,
     Section,
@@ -26,6 +29,7 @@ def schema() -> dict[str, Any]:
     properties: dict[str, Any] = {
         "version": {"const": VERSION, "description": "version of the policy language"}
     }
+    properties["extends"] = _extends_schema()
     for section in SECTIONS:
         properties[section.name] = _section_schema(section)
     return {
@@ -36,6 +40,13 @@ def schema() -> dict[str, Any]:
         "required": ["version"],
         "properties": properties,
     }
+
+
+def _extends_schema() -> dict[str, Any]:
+    one = {"anyOf": [{"enum": list(SHIPPED)}, {"type": "string", "pattern": FILE_PATTERN}]}
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": EXTENDS_MAX}
+    doc = "policies whose rules follow this file's: one that ships, or a file beside it"
+    return {"description": doc, "anyOf": [one, several]}
 
 
 def _section_schema(section: Section) -> dict[str, Any]:

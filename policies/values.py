@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from agentcg.errors import InvalidInput
 from agentcg.policies.mistakes import suggestion
@@ -21,6 +21,8 @@ MAX = "max"  # the kernel's own word for "no limit"
 SIZE_MIN_BYTES = 1 << 20
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%")
 _INTEGER = re.compile(r"\d{1,12}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}")
+_SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _DECIMAL = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
 
 
@@ -100,6 +102,86 @@ def _share(percent: float, zero: bool) -> float:
     if percent > 100 or (percent == 0 and not zero):
         raise ValueError(f"a percentage from {'0' if zero else 'above 0'} to 100")
     return percent / 100
+
+
+@dataclass(frozen=True, slots=True)
+class ShareKind:
+    """A percentage from 0 to 100, as a share from 0 to 1."""
+
+    plain = False
+    rule = "a percentage from 0% to 100%"
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,3})?)%$",
+    }
+
+    def parse(self, text: str) -> float:
+        """The share."""
+        percent = _PERCENT.fullmatch(text)
+        if percent is None or float(percent[1]) > 100:
+            raise ValueError("")
+        return float(percent[1]) / 100
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchKind:
+    """On or off. YAML itself reads these words as a boolean, without quotes."""
+
+    plain = True
+    rule = "true or false"
+    schema: ClassVar[dict[str, Any]] = {"type": "boolean"}
+
+    def parse(self, text: str) -> bool:
+        """The boolean."""
+        if text.lower() not in _SWITCH:
+            raise ValueError("")
+        return _SWITCH[text.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class CpusKind:
+    """CPU time as a number of CPUs, such as 1.5, or `max`."""
+
+    low: float
+    high: float
+    plain = True
+
+    @property
+    def rule(self) -> str:
+        """The range in words."""
+        return f"a number of CPUs from {self.low:g} to {self.high:g}, such as 1.5, or max"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The range as a schema."""
+        number = {"type": "number", "minimum": self.low, "maximum": self.high}
+        return {"anyOf": [number, {"const": MAX}]}
+
+    def parse(self, text: str) -> float | None:
+        """CPUs; None for `max`."""
+        if text == MAX:
+            return None
+        if _DECIMAL.fullmatch(text) is None or not self.low <= float(text) <= self.high:
+            raise ValueError("")
+        return float(text)
+
+
+@dataclass(frozen=True, slots=True)
+class NameKind:
+    """A name: letters, digits and `_-./`, at most 63 characters."""
+
+    plain = False
+    rule = "1 to 63 letters, digits and _ - . /, the first a letter or a digit"
+    schema: ClassVar[dict[str, Any]] = {
+        "type": ["string", "number"],
+        "pattern": r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$",
+    }
+
+    def parse(self, text: str) -> str:
+        """The name itself."""
+        if _NAME.fullmatch(text) is None:
+            raise ValueError("")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

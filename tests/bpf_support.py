@@ -40,9 +40,9 @@ class Leaf:
     def enter(self) -> None:
         (self.path / "cgroup.procs").write_text("0")
 
-    def start(self, *argv: str | bytes) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str | bytes, stdout: int | None = None) -> subprocess.Popen[bytes]:
         """Fork outside, move in, exec: as a client that is placed does."""
-        return subprocess.Popen(argv, preexec_fn=self.enter)  # noqa: PLW1509 (no threads here)
+        return subprocess.Popen(argv, preexec_fn=self.enter, stdout=stdout)  # noqa: PLW1509 (no threads here)
 
     def run(self, *argv: str | bytes) -> int:
         """Start `argv`, wait for it, give its status (-n for signal n)."""

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -53,7 +55,7 @@ def exit_status(action: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Wait until `condition` holds; fails the test if it never does."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -65,3 +67,17 @@ def cgroup_of(pid: int) -> str:
     """The cgroup v2 path of a process, relative to the mount."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     return next(line[3:] for line in lines if line.startswith("0::"))
+
+
+def spawn_same_pid(pid: int) -> int:
+    """A child with the number `pid`, which must be free (clone3 with `set_tid`)."""
+    numbers = (ctypes.c_int * 1)(pid)
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size,
+    # tls, set_tid, set_tid_size, cgroup
+    args = (ctypes.c_uint64 * 11)(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0,
+                                  ctypes.addressof(numbers), 1, 0)  # fmt: skip
+    child = ctypes.PyDLL(None).syscall(435, args, ctypes.sizeof(args))
+    if child == 0:
+        while True:
+            signal.pause()
+    return int(child)

@@ -21,6 +21,8 @@ from typing import Any
 
 from cgroup_support import own_cgroup, until
 
+PATIENCE_S = 300.0  # also in an emulated guest; only ever spent by a failure
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -33,7 +35,7 @@ class Reply:
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=PATIENCE_S)
         self._path = str(path)
 
     def connect(self) -> None:
@@ -111,11 +113,14 @@ class Daemon(Api):
         return [
             sys.executable, "-m", "agentcg.daemon.main", "--root", str(self.root),
             "--socket", str(self.path), "--policies", str(self.policies),
+            "--state", str(self.path.with_name("state")),
             *self._options, *options,
         ]  # fmt: skip
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command(), stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            self.command(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         until(self.answers)
 
     def answers(self) -> bool:
@@ -130,7 +135,7 @@ class Daemon(Api):
         """SIGTERM; what it wrote to standard error. It must end well."""
         assert self.process is not None
         self.process.terminate()
-        _, log = self.process.communicate(timeout=30)
+        _, log = self.process.communicate(timeout=PATIENCE_S)
         assert self.process.returncode == 0, log
         return log
 

@@ -7,6 +7,8 @@ CONNECTIONS_PER_UID_MAX = 4096
 """A thousand agents of one user, each with a kept connection and a stream of events."""
 REQUESTS_PER_UID_MAX = 2048
 """Requests being answered at once; those that wait for room count, too."""
+LARGE_BODIES_PER_UID_MAX = 64
+"""Of 1 MiB each at most (hooks; all others have 64 KiB), while they arrive."""
 IDLE_S = 75.0
 """A connection without a request for so long is closed, also one with half a header sent."""
 BODY_S = 10.0
@@ -16,3 +18,5 @@ WRITE_S = 30.0
 KEEPALIVE_S = 15.0
 """Silence after which a stream of events gets a comment, so that both sides notice a loss."""
 BACKLOG = 1024
+ACCEPT_PAUSE_S = 0.2
+"""How long to accept nobody when there are no descriptors left; new peers wait in the backlog."""

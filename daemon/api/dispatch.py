@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
 
@@ -20,10 +22,11 @@ from aiohttp import web
 from agentcg.daemon.api import bounds, decode, problems
 from agentcg.daemon.api.exchange import Exchange, Nothing, Result, Route
 from agentcg.daemon.api.problems import METHOD, TIMEOUT, TOO_LARGE, Refused
-from agentcg.daemon.messages import BODY_MAX_BYTES, ID_PATTERN, NAME_PATTERN
+from agentcg.daemon.messages import BODY_MAX_BYTES
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
-from agentcg.errors import AgentcgError, InvalidInput, NotFound
+from agentcg.errors import AgentcgError, InvalidInput, LimitExceeded, NotFound
+from agentcg.naming import ID_PATTERN, NAME_PATTERN
 
 log = logging.getLogger(__name__)
 
@@ -31,51 +34,72 @@ _JSON = {"Content-Type": "application/json"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PARAMETERS = {
     "session": (re.compile(NAME_PATTERN), "letters, digits, _ and -, 63 at most"),
+    "client": (re.compile(NAME_PATTERN), "letters, digits, _ and -, 63 at most"),
     "call": (re.compile(ID_PATTERN), "4 to 32 lower-case letters and digits"),
+    "intent": (re.compile(ID_PATTERN), "4 to 32 lower-case letters and digits"),
 }
 _encode = msgspec.json.Encoder().encode
 
 
+@dataclass(slots=True)
+class _Node:
+    """What a path leads to so far."""
+
+    routes: dict[str, Route] = field(default_factory=dict)  # by method
+    below: dict[str, _Node] = field(default_factory=dict)  # by the next segment
+    parameter: str = ""  # what a segment that is none of these stands for, and then
+    varied: _Node | None = None
+
+
 class Table:
-    """Routes by the number of path segments, so that few are compared."""
+    """Routes as a tree of path segments."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._by_length: dict[int, list[tuple[list[str], Route]]] = {}
+        self._root = _Node()
         for route in routes:
-            segments = route.path.split("/")[1:]
-            self._by_length.setdefault(len(segments), []).append((segments, route))
+            node = self._root
+            for segment in route.path.split("/")[1:]:
+                if segment[0] == "{":
+                    node.parameter, node.varied = segment[1:-1], node.varied or _Node()
+                    node = node.varied
+                else:
+                    node = node.below.setdefault(segment, _Node())
+            node.routes[route.method] = route
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and its path parameters; raises `NotFound`, `InvalidInput`, `Refused`."""
-        segments = path.split("/")[1:]
-        others = []
-        for pattern, route in self._by_length.get(len(segments), ()):
-            if not all(p[0] == "{" or p == s for p, s in zip(pattern, segments, strict=True)):
-                continue
-            if route.method == method:
-                return route, _parameters(pattern, segments)
-            others.append(route.method)
-        if others:
+        node, given = self._root, {}
+        for segment in path.split("/")[1:]:
+            below = node.below.get(segment) or node.varied
+            if below is None:
+                raise _nothing(path)
+            if below is node.varied:
+                given[node.parameter] = segment
+            node = below
+        if not node.routes:
+            raise _nothing(path)
+        route = node.routes.get(method)
+        if route is None:
             raise Refused(
                 HTTPStatus.METHOD_NOT_ALLOWED, METHOD,
-                f"{path} takes {', '.join(sorted(others))}", headers={"Allow": ", ".join(others)},
+                f"{path} takes {', '.join(sorted(node.routes))}",
+                headers={"Allow": ", ".join(node.routes)},
             )  # fmt: skip
-        raise NotFound(
-            f"there is nothing at {path[:200]!r}", remedy="GET /v1/openapi.json says what there is"
-        )
+        return route, {key: _parameter(key, text) for key, text in given.items()}
 
 
-def _parameters(pattern: list[str], segments: list[str]) -> dict[str, str]:
-    found = {}
-    for name, segment in zip(pattern, segments, strict=True):
-        if name[0] != "{":
-            continue
-        key, value = name[1:-1], unquote(segment) if "%" in segment else segment
-        expression, rule = _PARAMETERS[key]
-        if expression.search(value) is None:
-            raise InvalidInput(key, value, rule)
-        found[key] = value
-    return found
+def _nothing(path: str) -> NotFound:
+    return NotFound(
+        f"there is nothing at {path[:200]!r}", remedy="GET /v1/openapi.json says what there is"
+    )
+
+
+def _parameter(key: str, segment: str) -> str:
+    value = unquote(segment) if "%" in segment else segment
+    expression, rule = _PARAMETERS[key]
+    if expression.search(value) is None:
+        raise InvalidInput(key, value, rule)
+    return value
 
 
 class Dispatcher:
@@ -84,6 +108,7 @@ class Dispatcher:
     def __init__(self, service: Service, routes: Sequence[Route]) -> None:
         self._service = service
         self._table = Table(routes)
+        self._large: Counter[int] = Counter()  # large bodies that arrive, by uid
 
     async def answer(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         """The answer to `request`, whatever happens."""
@@ -105,16 +130,34 @@ class Dispatcher:
     async def _answer(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         route, parameters = self._table.find(request.method, path)
-        raw = await _read(request) if request.body_exists else b""
         exchange = Exchange(
             service=self._service,
             peer=peer,
             request=request,
             path=parameters,
             query=_query(query, route),
-            body=decode.body(raw, route.body),
+            # No name for what arrived: it may be large, and the handler may wait for long.
+            body=decode.body(await self._body(request, peer, route.body_max_bytes), route.body),
         )
         return _response(await route.handler(exchange), route)
+
+    async def _body(self, request: web.BaseRequest, peer: Peer, most: int) -> bytes:
+        """The body; how many large ones of a user may arrive at once is bounded."""
+        if not request.body_exists:
+            return b""
+        length = request.content_length
+        if most <= BODY_MAX_BYTES or (length is not None and length <= BODY_MAX_BYTES):
+            return await _read(request, most)
+        if self._large[peer.uid] >= bounds.LARGE_BODIES_PER_UID_MAX:
+            raise LimitExceeded(
+                f"uid {peer.uid} sends {bounds.LARGE_BODIES_PER_UID_MAX} large bodies at once",
+                remedy="wait for some of them",
+            )
+        self._large[peer.uid] += 1
+        try:
+            return await _read(request, most)
+        finally:
+            self._large[peer.uid] -= 1
 
 
 def _query(text: str, route: Route) -> msgspec.Struct | None:
@@ -127,10 +170,10 @@ def _query(text: str, route: Route) -> msgspec.Struct | None:
     return decode.query(dict(pairs), route.query)
 
 
-async def _read(request: web.BaseRequest) -> bytes:
+async def _read(request: web.BaseRequest, most: int) -> bytes:
     """The body, within its bounds of size and time."""
-    if max(request.content_length or 0, request.content.total_bytes) > BODY_MAX_BYTES:
-        raise _too_large()
+    if max(request.content_length or 0, request.content.total_bytes) > most:
+        raise _too_large(most)
     if request.content.is_eof():  # it came with the head, as small bodies do: nothing to wait for
         return request.content.read_nowait()
     if "Expect" in request.headers and request.transport is not None:
@@ -141,8 +184,8 @@ async def _read(request: web.BaseRequest) -> bytes:
             while part := await request.content.readany():
                 parts.append(part)
                 size += len(part)
-                if size > BODY_MAX_BYTES:
-                    raise _too_large()
+                if size > most:
+                    raise _too_large(most)
     except TimeoutError:
         raise Refused(
             HTTPStatus.REQUEST_TIMEOUT, TIMEOUT,
@@ -151,10 +194,10 @@ async def _read(request: web.BaseRequest) -> bytes:
     return b"".join(parts)
 
 
-def _too_large() -> Refused:
+def _too_large(most: int) -> Refused:
     return Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE,
-        f"a body has at most {BODY_MAX_BYTES} bytes", close=True,
+        f"a body has at most {most} bytes here", close=True,
     )  # fmt: skip
 
 

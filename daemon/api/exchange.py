@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from agentcg.daemon.messages import Answer
+from agentcg.daemon.messages import BODY_MAX_BYTES, Answer
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
 
@@ -52,3 +52,4 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     errors: tuple[int, ...] = ()
     media: str = "application/json"
+    body_max_bytes: int = BODY_MAX_BYTES

@@ -74,3 +74,7 @@ class _Figures(Collector):
         yield CounterMetricFamily(
             "agentcg_events_lost", "BPF events lost", value=core.tracking.events_lost
         )
+        if (history := core.history.health()) is not None:
+            yield CounterMetricFamily(
+                "agentcg_history_lost", "Ended calls not written to disk", value=history.lost
+            )

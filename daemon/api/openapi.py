@@ -13,10 +13,13 @@ from aiohttp import web
 
 import agentcg
 from agentcg.daemon.api.exchange import Nothing, Route
-from agentcg.daemon.messages import ID_PATTERN, NAME_PATTERN, Problem
+from agentcg.daemon.messages import Problem
+from agentcg.naming import ID_PATTERN, NAME_PATTERN
 
 _REF = "#/components/schemas/{name}"
-_PATTERNS = {"session": NAME_PATTERN, "call": ID_PATTERN}
+_PATTERNS = {
+    "session": NAME_PATTERN, "client": NAME_PATTERN, "call": ID_PATTERN, "intent": ID_PATTERN,
+}  # fmt: skip
 _ALWAYS = (400, 429)  # any request can be malformed, or one too many
 
 

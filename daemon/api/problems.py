@@ -14,6 +14,7 @@ from agentcg.errors import (
     CgroupGone,
     Conflict,
     Forbidden,
+    HistoryError,
     InvalidInput,
     LimitExceeded,
     NotFound,
@@ -33,6 +34,7 @@ _STATUS: dict[type[AgentcgError], HTTPStatus] = {
     CgroupGone: HTTPStatus.CONFLICT,
     LimitExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    HistoryError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from agentcg.daemon.api import bounds, problems
+from agentcg.daemon.api.accept import accept
 from agentcg.daemon.api.dispatch import Dispatcher
 from agentcg.daemon.api.exchange import Route
 from agentcg.daemon.api.peers import peer_of
@@ -35,8 +36,8 @@ class Server:
     def __init__(self, service: Service, routes: Sequence[Route]) -> None:
         self._dispatcher = Dispatcher(service, routes)
         self._http = web.Server(self._handle, handler_cancellation=True)
-        self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._listening: socket.socket | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.connections: set[Connection] = set()
         self.connections_by_uid: Counter[int] = Counter()
         self._requests_by_uid: Counter[int] = Counter()
@@ -44,19 +45,21 @@ class Server:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
-        # Not create_unix_server: since Python 3.13 that removes the file of the socket at the
-        # end, also of one that systemd goes on listening on.
-        self._listener = await loop.create_server(
-            lambda: Connection(self, self._http, loop), sock=listening, backlog=bounds.BACKLOG
-        )
-        self._sweeper = loop.create_task(self._sweep(), name="sweep")
+        self._tasks = [
+            loop.create_task(
+                accept(listening, lambda: Connection(self, self._http, loop)), name="accept"
+            ),
+            loop.create_task(self._sweep(), name="sweep"),
+        ]
+        self._listening = listening
 
     async def stop(self) -> None:
         """Close all connections; requests being answered get a moment."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        if self._listener is not None:
-            self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listening is not None:
+            self._listening.close()
         await self._http.shutdown(timeout=1.0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

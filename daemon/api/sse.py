@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from itertools import islice
 
 import msgspec
@@ -13,7 +12,7 @@ from aiohttp import web
 from agentcg.daemon import messages as m
 from agentcg.daemon.api import bounds
 from agentcg.daemon.api.exchange import Exchange, Result
-from agentcg.daemon.service.bus import Bus, Entry, Reader
+from agentcg.daemon.service.bus import Bus, Reader, Sees
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import InvalidInput
@@ -80,13 +79,13 @@ def _last_id(text: str | None) -> int | None:
     return int(text)
 
 
-def _filter(service: Service, peer: Peer, session: str | None) -> Callable[[Entry], bool]:
+def _filter(service: Service, peer: Peer, session: str | None) -> Sees:
     """What the peer may see: its own sessions, the one that it lives in, and the host."""
     if session is not None:
         service.core.authorised(peer, session)
-        return lambda entry: entry.event.session == session
+        return lambda source: source[1] == session
     if peer.admin:
         return lambda _: True
-    place, root = peer.locate() or "", f"{service.core.root.cgroup.path}/"
-    home = place.removeprefix(root).partition("/")[0] if place.startswith(root) else None
-    return lambda entry: entry.owner in (None, peer.uid) or entry.event.session == home
+    home = service.core.home(peer)
+    name = None if home is None else home.name
+    return lambda source: source[0] in (None, peer.uid) or source[1] == name

@@ -15,6 +15,15 @@ def main() -> None:
             status = quick_run(sys.argv[2:])
             if status is not None:
                 sys.exit(status)
+        if sys.argv[1:2] == ["hook"]:
+            from agentcg.daemon.cli.hooking import quick_hook
+
+            if quick_hook(sys.argv[2:]):
+                sys.exit(0)
+        if sys.argv[1:] == ["mcp"]:
+            from agentcg.mcp.__main__ import main as serve
+
+            sys.exit(serve())
         _without_rich()
         from agentcg.daemon.cli.app import app
 

@@ -15,20 +15,32 @@ from typer.core import TyperGroup
 
 from agentcg import __version__
 from agentcg.daemon.cli.commands import (
+    bench,
+    bridge,
     calls,
     doctor,
     events,
     explain,
+    forecast,
+    history,
+    hooks,
     host,
     intent,
+    mcp,
     policy,
     replay,
+    report,
     run,
+    sched,
     sessions,
+    simulate,
     status,
+    top,
+    tree,
     version,
 )
 from agentcg.daemon.cli.exits import INTERRUPTED, SUMMARY, code_of, complain
+from agentcg.daemon.cli.handover import CONTEXT
 from agentcg.daemon.client import socket_path
 from agentcg.errors import AgentcgError
 
@@ -100,6 +112,8 @@ def choose(
 app.command("status", help=status.HELP, short_help="What runs, what it uses, how it fares.")(
     status.status
 )
+app.command("top", help=top.HELP, short_help="A live view; freeze, thaw and kill calls.")(top.top)
+app.command("tree", help=tree.HELP, short_help="Sessions and calls as cgroups.")(tree.tree)
 app.command("sessions", help=sessions.SESSIONS_HELP)(sessions.sessions)
 app.command("calls", help=calls.CALLS_HELP, short_help="List calls, one line each.")(calls.calls)
 # Options of `run` end at the command: `agentcg run ls -l` gives -l to ls.
@@ -110,16 +124,39 @@ app.command(
     context_settings={"allow_interspersed_args": False},
 )(run.run)
 app.command("events", help=events.HELP, short_help="Follow what happens.")(events.events)
+app.command("bridge", help=bridge.HELP, short_help="Tell a serving layer what agents do.")(
+    bridge.bridge
+)
+app.command("forecast", help=forecast.HELP, short_help="How long a call will still take.")(
+    forecast.forecast
+)
+app.command("history", help=history.HELP, short_help="Ended calls, from disk.")(history.history)
+app.command("record", help=report.RECORD_HELP, short_help="Record sessions into a directory.")(
+    report.record
+)
+app.command("report", help=report.REPORT_HELP, short_help="A page about what sessions did.")(
+    report.report
+)
 app.command("explain", help=explain.HELP, short_help="Why a call was slow, paused or killed.")(
     explain.explain
 )
 app.command("doctor", help=doctor.HELP, short_help="Check what holds on this host.")(doctor.doctor)
+app.command("install-hooks", help=hooks.INSTALL_HELP, short_help="Hooks for a client of agents.")(
+    hooks.install_hooks
+)
+app.command("mcp", help=mcp.HELP, short_help="Tools for the model itself (MCP).")(mcp.mcp)
+app.command("hook", help=hooks.HOOK_HELP, short_help="What a client runs as its hook.")(hooks.hook)
 app.add_typer(sessions.session_app, name="session")
 app.add_typer(calls.call_app, name="call")
 app.add_typer(intent.intent_app, name="intent")
 app.add_typer(policy.policy_app, name="policy")
 app.add_typer(host.host_app, name="host")
-app.command("replay", context_settings=replay.CONTEXT, short_help="Play recorded agent work.")(
+app.add_typer(sched.sched_app, name="sched")
+app.add_typer(bench.bench_app, name="bench")
+app.command("replay", context_settings=CONTEXT, short_help="Play recorded agent work.")(
     replay.replay
+)
+app.command("simulate", context_settings=CONTEXT, short_help="Simulate thousands of agents.")(
+    simulate.simulate
 )
 app.command("version", help=version.HELP, short_help="Print versions.")(version.version)

@@ -11,7 +11,7 @@ from typing import Literal
 from agentcg.daemon.messages import Control
 from agentcg.errors import AgentcgError
 
-_State = Literal["enforced", "degraded", "absent"]
+_State = Literal["enforced", "degraded", "absent", "off"]
 
 HOLDER = Path("agentcg.slice/agentcg-sessions.service")
 NEEDED = {"memory": "limits and protection of memory", "cpu": "weights", "pids": "fork bombs"}
@@ -29,7 +29,7 @@ KNOBS = {
 def host_controls() -> list[Control]:
     """Everything that the daemon would need, each with its state."""
     controls: list[Control] = []
-    for check in (_cgroups, _bpf):
+    for check in (_cgroups, _bpf, _scheduler, _memcg):
         controls += _guarded(check)
     return controls
 
@@ -111,3 +111,18 @@ def _bpf() -> Iterator[Control]:
     for feature in probe():
         need = ": ".join(part for part in (feature.detail, feature.remedy) if part)
         yield _control(f"bpf: {feature.name}", feature.available, feature.detail, need, "degraded")
+
+
+def _scheduler() -> Iterator[Control]:
+    from agentcg.bpf import scheduler
+
+    absence = scheduler.absence()
+    yield _control("scheduler", not absence, "sched_ext", absence, "off")
+
+
+def _memcg() -> Iterator[Control]:
+    from agentcg.bpf import memcg_ops
+
+    found = memcg_ops.probe()
+    absence = found if isinstance(found, str) else ""
+    yield _control("memcg struct_ops", not absence, memcg_ops.OPS, absence, "off")

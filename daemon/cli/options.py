@@ -12,8 +12,8 @@ import typer
 
 from agentcg.daemon.cli import values
 from agentcg.daemon.client import Client, socket_path
-from agentcg.daemon.client.client import check_id, check_name
 from agentcg.errors import InvalidInput
+from agentcg.naming import check_id, check_name
 
 _Value = TypeVar("_Value")
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from agentcg.client.choice import choose_session
 from agentcg.daemon.cli import values
 from agentcg.daemon.cli.exits import NOT_STARTED, code_of, complain
 from agentcg.daemon.client.calls import run_in_call
-from agentcg.daemon.client.choice import choose_session
 from agentcg.daemon.client.client import Client, socket_path
 from agentcg.daemon.messages import BeginCall, CpuLevel
 from agentcg.errors import AgentcgError, InvalidInput

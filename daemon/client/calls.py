@@ -17,7 +17,7 @@ import msgspec
 
 from agentcg.daemon.client.child import Child
 from agentcg.daemon.client.client import Client
-from agentcg.daemon.client.signals import CallerSignals, hold, supervise
+from agentcg.daemon.client.signals import CallerSignals, Ended, hold, supervise
 from agentcg.daemon.client.text import printable
 from agentcg.daemon.messages import BeginCall, Call, ChangeCall, OpenSession
 from agentcg.errors import AgentcgError, NotFound
@@ -60,10 +60,10 @@ def run_in_call(
     child, call = start(_Beginning(client, session, request, strict, tell), argv, signals)
     hold()
     child.release()
-    status = supervise(child.pid)
+    ended = supervise(child.pid)
     if call is not None:
-        _end(client, call.id, status, tell)
-    return status
+        _end(client, call.id, ended, tell)
+    return ended.status or 0
 
 
 class _Beginning:
@@ -98,7 +98,7 @@ class _Beginning:
         try:
             return self._client.change(call.id, ChangeCall(pid=pid), timeout_s=self._left_s())
         except AgentcgError as error:
-            _end(self._client, call.id, None, _silently)
+            _end(self._client, call.id, Ended(None, False), _silently)
             self._do_without(error)
             return None
 
@@ -142,10 +142,10 @@ def _start_by_birth(
         raise
 
 
-def _end(client: Client, call_id: str, status: int | None, tell: Tell) -> None:
+def _end(client: Client, call_id: str, how: Ended, tell: Tell) -> None:
     """End the call and pass on what the daemon says about it."""
     try:
-        ended = client.end(call_id, status, timeout_s=END_S)
+        ended = client.end(call_id, how.status, cancelled=how.cancelled, timeout_s=END_S)
     except AgentcgError as error:
         tell(f"the command has ended, but its call could not be: {error}")
         return

@@ -39,14 +39,14 @@ class Child:
     @classmethod
     def held(cls, argv: Sequence[str], signals: CallerSignals) -> Child:
         """Fork a child that waits; raises `AgentcgError` if the system cannot fork."""
-        behind, gate = os.pipe()
+        (behind, gate), parent = os.pipe(), os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
             raise AgentcgError(f"cannot start a process: {error.strerror}") from error
         if pid == 0:
             os.close(gate)
-            _become(argv, signals, behind)
+            _become(argv, signals, parent, behind)
         os.close(behind)
         return cls(pid, gate)
 
@@ -59,13 +59,13 @@ class Child:
         """
         from agentcg.cgroups import fork_into  # noqa: PLC0415 - for root alone
 
-        directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        directory, parent = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY), os.getpid()
         try:
             pid = fork_into(directory)
         finally:
             os.close(directory)
         if pid == 0:
-            _become(argv, signals)
+            _become(argv, signals, parent)
         return cls(pid)
 
     def release(self) -> None:
@@ -97,7 +97,9 @@ def raise_oom_score_adj(by: int = OOM_SCORE_ADJ_RAISE, path: str = _OOM_SCORE_AD
         return
 
 
-def _become(argv: Sequence[str], signals: CallerSignals, behind: int | None = None) -> NoReturn:
+def _become(
+    argv: Sequence[str], signals: CallerSignals, parent: int, behind: int | None = None
+) -> NoReturn:
     """Execute `argv` in this (forked) process, once `behind` has something to read."""
     status = NOT_EXECUTABLE_STATUS
     try:
@@ -105,7 +107,7 @@ def _become(argv: Sequence[str], signals: CallerSignals, behind: int | None = No
         if behind is not None and not os.read(behind, 1):
             os._exit(0)
         raise_oom_score_adj()
-        _die_with_parent()
+        _die_with_parent(parent)
         os.execvp(argv[0], list(argv))  # noqa: S606 - no shell unless the caller asks for one
     except FileNotFoundError as error:
         status = NOT_FOUND_STATUS
@@ -116,13 +118,12 @@ def _become(argv: Sequence[str], signals: CallerSignals, behind: int | None = No
         os._exit(status)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """If the wrapper is killed with SIGKILL, which it cannot relay, the command dies of it, too.
 
     prctl(2) has no wrapper in the standard library. The setting survives execve(2), but not
     that of a setuid program.
     """
-    parent = os.getppid()
     import ctypes  # noqa: PLC0415 - slow, and the wrapper itself does without
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -3,68 +3,57 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import UNSET
 
-from agentcg.daemon.client.connection import Connection
-from agentcg.daemon.client.problems import exception_of
+from agentcg.client import choice
+from agentcg.client.connection import Connection
+from agentcg.client.problems import exception_of
 from agentcg.daemon.messages import (
-    ID_PATTERN,
-    NAME_PATTERN,
     Action,
     ActionList,
     BeginCall,
+    Calibration,
     Call,
     CallList,
     ChangeCall,
     ChangeHost,
+    ChangeIntent,
+    Curve,
     DeclareIntent,
     EndCall,
+    Forecast,
+    ForecastQuery,
     Health,
+    HistoryList,
+    HistoryQuery,
     Host,
     Intent,
     IntentList,
     OpenSession,
+    PolicyText,
     Session,
     SessionList,
 )
-from agentcg.errors import AgentcgError, InvalidInput
+from agentcg.errors import AgentcgError
+from agentcg.naming import check_id, check_name
 
 if TYPE_CHECKING:
     from agentcg.daemon.client.events import EventStream
 
-DEFAULT_SOCKET = Path("/run/agentcg/agentcg.sock")
-SOCKET_VARIABLE = "AGENTCG_SOCKET"
 TIMEOUT_S = 10.0
 CALLS_LISTED_MAX = 1024  # more the daemon does not list at once
 
-_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
-_ID = re.compile(ID_PATTERN.removeprefix("^").removesuffix("$"))
 _Answer = TypeVar("_Answer")
 
 
 def socket_path() -> Path:
     """Where the daemon listens: $AGENTCG_SOCKET, else /run/agentcg/agentcg.sock."""
-    return Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
-
-
-def check_name(name: str, field: str = "session") -> str:
-    """`name` if it can be a session's; raises `InvalidInput`."""
-    if _NAME.fullmatch(name) is None:
-        raise InvalidInput(field, name, "1 to 63 letters, digits, _ and -, a letter or digit first")
-    return name
-
-
-def check_id(text: str, field: str = "call") -> str:
-    """`text` if it can be the id of a call; raises `InvalidInput`."""
-    if _ID.fullmatch(text) is None:
-        raise InvalidInput(field, text, "4 to 32 lower-case letters and digits")
-    return text
+    return Path(choice.socket_path())
 
 
 class Client:
@@ -102,6 +91,10 @@ class Client:
         """Bound what all sessions together may use; None takes the bound away."""
         return self._ask("PATCH", "/v1/host", Host, ChangeHost(memory_max_bytes=memory_max_bytes))
 
+    def policy(self) -> PolicyText:
+        """The policy in force; raises `Forbidden` for who is no administrator."""
+        return self._ask("GET", "/v1/policy", PolicyText)
+
     # --- sessions ---
 
     def sessions(self) -> list[Session]:
@@ -132,6 +125,18 @@ class Client:
         target = f"/v1/sessions/{check_name(session)}/intents"
         return self._ask("GET", target, IntentList).intents
 
+    def change_intent(self, session: str, intent_id: str, request: ChangeIntent) -> Intent:
+        """Say anew what will be needed; raises `NotFound` where it was used or is over."""
+        return self._ask("PATCH", _intent(session, intent_id), Intent, request)
+
+    def withdraw_intent(self, session: str, intent_id: str) -> None:
+        """Take a declaration back; raises `NotFound` where it was used or is over."""
+        self._exchange("DELETE", _intent(session, intent_id))
+
+    def calibration(self, session: str) -> Calibration:
+        """What the session's latest declarations were worth."""
+        return self._ask("GET", f"/v1/sessions/{check_name(session)}/calibration", Calibration)
+
     # --- calls ---
 
     def calls(
@@ -155,11 +160,39 @@ class Client:
         return self._ask("PATCH", f"/v1/calls/{check_id(call_id)}", Call, request, timeout_s)
 
     def end(
-        self, call_id: str, exit_status: int | None = None, *, timeout_s: float | None = None
+        self,
+        call_id: str,
+        exit_status: int | None = None,
+        *,
+        cancelled: bool = False,
+        timeout_s: float | None = None,
     ) -> Call:
-        """End a call, once; the answer has its account and feedback. Raises `Conflict`."""
+        """End a call, once; the answer has its account and feedback. Raises `Conflict`.
+
+        `cancelled`: the caller itself ended the command (^C, a time-out).
+        """
         target = f"/v1/calls/{check_id(call_id)}/end"
-        return self._ask("POST", target, Call, EndCall(exit_status=exit_status), timeout_s)
+        request = EndCall(exit_status=exit_status, cancelled=cancelled or UNSET)
+        return self._ask("POST", target, Call, request, timeout_s)
+
+    def by_hand(self, call_id: str, what: Literal["freeze", "thaw", "kill"]) -> Call:
+        """Freeze, thaw or kill a call. Raises `NotFound`, `Forbidden`, `Conflict`."""
+        return self._ask("POST", f"/v1/calls/{check_id(call_id)}/{what}", Call)
+
+    def curve(self, call_id: str) -> Curve:
+        """How memory and CPU of a call went over time; raises `NotFound`."""
+        return self._ask("GET", f"/v1/calls/{check_id(call_id)}/curve", Curve)
+
+    def history(self, query: HistoryQuery) -> HistoryList:
+        """One page of ended calls from disk, the latest first."""
+        return self._ask(
+            "GET", _with_query("/v1/history", **msgspec.structs.asdict(query)), HistoryList
+        )
+
+    def forecast(self, query: ForecastQuery) -> Forecast:
+        """How long a call will still take and how much it will hold; raises `NotFound`."""
+        asked = {k: v for k, v in msgspec.structs.asdict(query).items() if v is not None}
+        return self._ask("GET", _with_query("/v1/forecast", **asked), Forecast)
 
     # --- actions ---
 
@@ -210,6 +243,10 @@ class Client:
         if reply.status >= 400:
             raise exception_of(reply.status, reply.body)
         return reply.body
+
+
+def _intent(session: str, intent_id: str) -> str:
+    return f"/v1/sessions/{check_name(session)}/intents/{check_id(intent_id, 'intent')}"
 
 
 def _with_query(target: str, **parameters: Any) -> str:

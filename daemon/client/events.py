@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from agentcg.daemon.client.connection import UnixConnection, unreachable
-from agentcg.daemon.client.problems import exception_of
+from agentcg.client.connection import CONNECT_TIMEOUT_S, connect, unreachable
+from agentcg.client.problems import exception_of
 from agentcg.daemon.messages import Event
 from agentcg.errors import Unavailable
 
@@ -103,7 +103,7 @@ class EventStream:
             attempt += 1
 
     def _stream(self) -> Iterator[Event]:
-        connection = UnixConnection(self.path, timeout_s=self.silence_s)
+        connection = _UnixConnection(self.path, timeout_s=self.silence_s)
         headers = {"Accept": "text/event-stream"}
         if self.last_id is not None:
             headers["Last-Event-ID"] = str(self.last_id)
@@ -121,6 +121,20 @@ class EventStream:
             raise unreachable(self.path, error) from error
         finally:
             connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """`http.client` over AF_UNIX, for its decoding of a body that never ends."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        """Connect; raises `Unavailable`."""
+        self.sock = connect(self._path, min(self._timeout_s, CONNECT_TIMEOUT_S))
+        self.sock.settimeout(self._timeout_s)
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _Handler = Any  # what signal.signal takes and returns: a callable, SIG_DFL, SIG_IGN or None
 
@@ -22,6 +22,7 @@ _NOT_RELAYED = {
     signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS, signal.SIGCHLD, signal.SIGURG,
 }  # fmt: skip
 RELAYED = frozenset(signal.valid_signals() - _NOT_RELAYED)
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM})
 _JOB_CONTROL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
@@ -62,19 +63,30 @@ def hold() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED | {signal.SIGCHLD})
 
 
-def supervise(pid: int) -> int:
-    """Wait for the child `pid`, relaying signals; its status as a shell has it (128+n).
+class Ended(NamedTuple):
+    """How a command ended: its status as a shell has it (128+n), and whether its caller asked
+    for that: a signal that ends processes came from the terminal or was passed on."""
+
+    status: int | None  # None: nothing was executed
+    cancelled: bool
+
+
+def supervise(pid: int) -> Ended:
+    """Wait for the child `pid`, relaying signals.
 
     `hold` must have been called before the child could end. When the command is stopped by
     job control (^Z), the wrapper stops, too, so that the shell above sees a stopped job.
     """
+    ending = False
     while True:
         changed, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
         if changed and not os.WIFSTOPPED(status):
-            return status_of(status)
+            ended = status_of(status)
+            return Ended(ended, ending and ended != 0)
         if changed and os.WSTOPSIG(status) in _JOB_CONTROL:
             os.kill(os.getpid(), signal.SIGSTOP)
         received = signal.sigwaitinfo(RELAYED | {signal.SIGCHLD})
+        ending = ending or received.si_signo in _ENDING
         if received.si_signo != signal.SIGCHLD and received.si_code <= 0:
             _relay(pid, received.si_signo)
 

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from agentcg.daemon.engine import admission
+from agentcg.daemon.engine import admission, caps, occupancy
+from agentcg.daemon.engine.family import lend
+from agentcg.daemon.engine.history import EMPTY
 from agentcg.daemon.engine.intents import matching
+from agentcg.daemon.engine.limits import most_bytes
 from agentcg.daemon.engine.model import (
     Admit,
     CallRequest,
@@ -25,7 +28,7 @@ from agentcg.daemon.engine.model import (
     Refuse,
     SessionView,
 )
-from agentcg.daemon.engine.need import Need, bounded, most_bytes, of_call
+from agentcg.daemon.engine.need import Need, bounded, of_call
 from agentcg.daemon.messages import CpuLevel, Grant
 from agentcg.policies import CallFacts, CallRule, Policy, categorise
 from agentcg.units import format_size
@@ -50,21 +53,30 @@ def grant(  # noqa: PLR0917 - these six are what the decision depends on
     Linear in the rules of the policy, the session's calls and its intents; the other
     sessions come in as one number (`HostView.committed_bytes`).
     """
+    if request.parents:
+        host, session = lend(host, session, request.parents)
     if session.max_calls is not None and session.running >= session.max_calls:
         return Refuse(
             f"the session has {session.running} calls running and its policy allows "
-            f"{session.max_calls}; end one first"
+            f"{session.max_calls}",
+            "end one first",
         )
     category = request.category or categorise(request.tool, request.command)
     rule = _rule(policy, host, session, request, category)
-    intent = matching(intents, request.tool, request.command, category, now)
+    intent = matching(intents, request.tool, request.command, category, now, request.intent)
     most = most_bytes(host, session, rule)
-    need = bounded(of_call(request, intent, rule, category), most)
+    need = bounded(of_call(request, intent, rule, category, session.history, now), most)
     need_bytes = need.memory_bytes or 0
-    wait = admission.wait(policy.admission, host, session, request, need_bytes)
+    if request.expected is not None and need.declared_bytes is not None:
+        said = occupancy.declared(request.expected, need_bytes, need.declared_s)
+        request = replace(request, expected=said)
+    beyond = caps.refusal(session, need_bytes)
+    if beyond is not None:
+        return admission.wait_for_own(policy.admission, session, request, need, beyond) or beyond
+    wait = admission.wait(policy.admission, host, session, request, need)
     if wait is not None:
         return wait
-    told = admission.told(host, session, request, need_bytes)
+    told = admission.told(policy.admission, host, session, request, need_bytes)
     return Admit(_grant(need, rule, most, request.waited_s), told, need.intent)
 
 
@@ -84,7 +96,8 @@ def renegotiate(
     if request.memory_bytes is None:
         return changed
     most = most_bytes(host, session, rule)
-    need = bounded(of_call(request, None, rule, call.category), most)
+    # Declared, so that neither the past of its kind nor the time matters.
+    need = bounded(of_call(request, None, rule, call.category, EMPTY, 0.0), most)
     fresh = _grant(need, rule, most, call.grant.waited_s)
     fresh = replace(fresh, cpu_weight=changed.cpu_weight)
     return _held(_within_room(fresh, host, session, call), call, most)
@@ -119,11 +132,7 @@ def _rule(
 
 
 def _grant(need: Need, rule: CallRule, most: int, waited_s: float) -> Grant:
-    high = rule.memory_high
-    if need.margin is not None and need.memory_bytes is not None:
-        high = _ceil_mib(need.memory_bytes * need.margin)
-    high = None if high is None else min(high, most)
-    maximum = None if rule.memory_max is None else min(rule.memory_max, most)
+    high, maximum = _limits(need, rule, most)
     return Grant(
         memory_high_bytes=high,
         memory_max_bytes=maximum,
@@ -134,7 +143,22 @@ def _grant(need: Need, rule: CallRule, most: int, waited_s: float) -> Grant:
         rule=rule.rule,
         waited_s=waited_s,
         memory_need_bytes=need.memory_bytes,
+        declared_bytes=need.declared_bytes,
+        declared_s=need.declared_s,
     )
+
+
+def _limits(need: Need, rule: CallRule, most: int) -> tuple[int | None, int | None]:
+    """Where the kernel slows the call, and where it kills it."""
+    high, maximum = rule.memory_high, rule.memory_max
+    if need.margin is not None and need.declared_bytes is not None:
+        high = _ceil_mib(max(need.declared_bytes, need.memory_bytes or 0) * need.margin)
+    elif need.source == "history" and high is not None:
+        high = max(high, need.memory_bytes or 0)
+    if need.capped and need.memory_bytes is not None:
+        high, maximum = None, min(need.memory_bytes, rule.memory_max or most)
+    high = None if high is None else min(high, most)
+    return high, None if maximum is None else min(maximum, most)
 
 
 def _within_room(fresh: Grant, host: HostView, session: SessionView, call: CallView) -> Grant:

@@ -36,6 +36,17 @@ def is_stalled(load: Load, state: State, tuning: Tuning) -> bool:
 
 def look_in_s(load: Load, level: Level, at_rest: bool, tuning: Tuning) -> float | None:
     """When to look again by the clock; None where the kernel's word is enough."""
-    if level > Level.RELAXED or not at_rest:
+    if level > Level.RELAXED or not at_rest or is_overdrawn(load, tuning):
         return tuning.look_s
-    return tuning.look_near_s if load.room_share < 2 * tuning.enter[0] else None
+    return tuning.look_near_s if load.free_share < 2 * tuning.enter[0] else None
+
+
+def is_overdrawn(load: Load, tuning: Tuning) -> bool:
+    """Whether agents have grown into what is kept for them, so that promises are to be taken back
+    before they do so again."""
+    return load.free_bytes < last_part_bytes(load, tuning)
+
+
+def last_part_bytes(load: Load, tuning: Tuning) -> int:
+    """What is promised to nobody: agents themselves may take so much between two looks."""
+    return int(tuning.enter[Level.KILL - 1] * load.bound_bytes)

@@ -2,7 +2,7 @@
 """Who may be acted on, in which order: one walk over all calls.
 
 **Who.** Calls of high priority only where there are no others. And never the *last to run*:
-the call of the highest priority (within its grant rather than over it, the oldest of those)
+the call of the highest priority (rather one within twice its grant, the oldest of those)
 always runs. So whatever is frozen, somebody gets on, ends and makes room.
 
 **Order.** Throttle and kill: lowest priority first, then the largest overshoot of its grant.
@@ -12,26 +12,38 @@ Freeze: lowest priority first, the oldest last. Thaw: the reverse of freeze.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from agentcg.daemon.engine.ladder_model import RANK, CallLoad, Load, Mark, SessionLoad, Tuning
 
 Target = tuple[SessionLoad, CallLoad]
 
+OVER_FROM = 2.0
+"""Times its grant; what holds more does not come first. One in ten calls takes twice what the
+last of its kind took, and whoever comes first should remain so until it ends."""
+
 
 @dataclass(slots=True)
 class Survey:
     """What the walk found. `marked`: every call with a mark, by id. The lists have calls that
-    may be acted on; `free` those that are not frozen, if their memory is known and matters;
+    may be acted on; `free_by_rank` those not frozen, if their memory is known and matters;
     `throttled` is a part of it."""
 
     last_to_run: CallLoad | None = None
+    last_rank: int = -1  # of its priority
     marked: dict[str, Target] = field(default_factory=dict)
-    free: list[Target] = field(default_factory=list)
     throttled: list[Target] = field(default_factory=list)
+    free_by_rank: tuple[list[Target], ...] = ()
     frozen: list[Target] = field(default_factory=list)
     eligible: set[str] = field(default_factory=set)  # ids of marked calls that may be acted on
+    wanting: list[Target] = field(default_factory=list)  # held up at their leases, of any priority
+
+    @property
+    def free(self) -> Iterator[Target]:
+        """All of `free_by_rank`, the lowest priority first."""
+        return chain.from_iterable(self.free_by_rank)
 
 
 def survey(load: Load, marks: Mapping[str, Mark], tuning: Tuning) -> Survey:
@@ -39,8 +51,8 @@ def survey(load: Load, marks: Mapping[str, Mark], tuning: Tuning) -> Survey:
     found = Survey()
     ordinary = any(session.calls and session.priority != "high" for session in load.sessions)
     least = tuning.throttle_least_bytes
-    free: list[Target] = []
-    slight: list[Target] = []
+    free: tuple[list[Target], ...] = ([], [], [])
+    slight: tuple[list[Target], ...] = ([], [], [])
     last = _Last()
     for session in load.sessions:
         rank = RANK[session.priority]
@@ -53,6 +65,8 @@ def survey(load: Load, marks: Mapping[str, Mark], tuning: Tuning) -> Survey:
                     continue
                 if eligible:
                     found.eligible.add(call.id)
+            if call.met and (mark is None or mark.step != "frozen"):
+                found.wanting.append((session, call))
             if rank >= last.rank:
                 last.offer(call, rank)
             if not eligible:
@@ -64,9 +78,10 @@ def survey(load: Load, marks: Mapping[str, Mark], tuning: Tuning) -> Survey:
                 if mark.step == "throttled":
                     found.throttled.append((session, call))
             if call.held_bytes is not None:
-                (free if call.held_bytes >= least else slight).append((session, call))
+                (free if call.held_bytes >= least else slight)[rank].append((session, call))
     found.last_to_run = last.call
-    found.free = free if free or found.frozen else slight
+    found.last_rank = last.rank
+    found.free_by_rank = free if any(free) or found.frozen else slight
     return found
 
 
@@ -86,7 +101,7 @@ class _Last:
         """Smaller keys are better."""
         if self.call is not None and (not call.running, -rank) > self._key[:2]:
             return
-        over = (call.held_bytes or 0) > (call.granted_bytes or 0)
+        over = (call.held_bytes or 0) > OVER_FROM * (call.granted_bytes or 0)
         key = (not call.running, -rank, over, call.begun_at, call.id)
         if self.call is None or key < self._key:
             self.call, self._key = call, key

@@ -63,6 +63,25 @@ def holding(call: CallLoad) -> str:
     return f"held {held}{of}"
 
 
+def slowed(load: Load, held_bytes: int) -> Feedback:
+    """What the agent of a call is told that can have no more for the time being."""
+    return Feedback(
+        code="no-room",
+        text=f"The call holds {format_size(held_bytes)} and can have no more now: "
+        f"{format_size(max(load.room_bytes, 0))} of {format_size(load.bound_bytes)} are left for "
+        "all sessions. It goes on when other calls end; run fewer at once, or smaller parts.",
+    )
+
+
+def waiting(load: Load, held_bytes: int) -> str:
+    """What is told of an agent that can have no more for itself for the time being."""
+    return (
+        f"The agent holds {format_size(held_bytes)} and can have no more now: "
+        f"{format_size(max(load.room_bytes, 0))} of {format_size(load.bound_bytes)} are left, for "
+        "others before it. It goes on when there is room."
+    )
+
+
 def killed(done: Action, begun_at: float, now: float) -> Feedback:
     """What the agent of a killed call is told: whose deed it was, and a way on."""
     held, granted = done.inputs.held_bytes or 0, done.inputs.granted_bytes
@@ -80,5 +99,5 @@ def killed(done: Action, begun_at: float, now: float) -> Feedback:
 def _rule(kind: ActionKind, tuning: Tuning) -> str:
     level = _LEVEL_OF[kind]
     if kind in _TAKEN_BACK:
-        return f"ladder: {kind} at {tuning.leave[level - 1]:.0%} of room"
-    return f"ladder: {kind} below {tuning.enter[level - 1]:.0%} of room"
+        return f"ladder: {kind} at {100 * tuning.leave[level - 1]:g}% of room"
+    return f"ladder: {kind} below {100 * tuning.enter[level - 1]:g}% of room"

@@ -66,6 +66,7 @@ class Agent:
         self._memory = Memory(self._chunk, board.latencies(0))
         self._client = Client(Path(job.socket)) if job.session else None
         self._calls_begun = 0
+        self._pid = os.getpid()
 
     def prepare(self) -> None:
         """Hold the base: what this process has already is part of it."""
@@ -161,7 +162,7 @@ class Agent:
         """In the forked tool: allocate, free and burn as recorded, and end."""
         status = 1
         try:
-            die_with_parent()
+            die_with_parent(self._pid)
             if self._job.call_oom_score_adj:
                 Path("/proc/self/oom_score_adj").write_text(str(self._job.call_oom_score_adj))
             memory = Memory(self._chunk, self._board.latencies(1 + number))
@@ -204,7 +205,7 @@ def main() -> int:
     job_descriptor, board_descriptor = (int(word) for word in sys.argv[1:3])
     with os.fdopen(job_descriptor, "rb") as source:
         job = msgspec.json.decode(source.read(), type=Job)
-    die_with_parent()
+    die_with_parent(os.getppid())  # it has the pipe to tell if that is too late
     small_pages_only()
     agent = Agent(job, Board(board_descriptor, job.plan))
     agent.prepare()

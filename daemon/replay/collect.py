@@ -80,13 +80,13 @@ def memory_figures(before: Usage | None, after: Usage | None) -> MemoryFigures:
 def _reading(usage: Usage | None) -> MemoryFigures:
     """The counters as they stand."""
     events = usage.memory_events if usage else None
-    pressure = usage.memory_pressure if usage else None
+    stalled = usage.memory_stalled if usage else None
     return MemoryFigures(
         high_events=events.high if events else None,
         max_events=events.max if events else None,
         oom_events=events.oom if events else None,
         oom_kills=events.oom_kill if events else None,
-        stalled_us=pressure.full.total_us if pressure and pressure.full else None,
+        stalled_us=stalled.full_us if stalled else None,
         peak_bytes=usage.memory_peak if usage else None,
         swap_peak_bytes=usage.memory_swap_peak if usage else None,
     )

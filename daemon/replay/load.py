@@ -33,9 +33,11 @@ def small_pages_only() -> None:
     _libc.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def die_with_parent() -> None:
-    """SIGKILL to this process when its parent ends."""
+def die_with_parent(parent: int) -> None:
+    """SIGKILL to this process when its parent, of that pid, ends, or if it has ended already."""
     _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(128 + _SIGKILL)
 
 
 class Memory:

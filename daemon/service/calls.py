@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
+
+import msgspec
 
 from agentcg.bpf import mask_secrets
 from agentcg.cgroups import Cgroup
-from agentcg.daemon.engine import Admit, CallRequest, Refuse, grant, renegotiate
+from agentcg.cgroups.values import beyond_defaults
+from agentcg.daemon.engine import Admit, CallRequest, grant, renegotiate
+from agentcg.daemon.engine.forecast import Forecast
+from agentcg.daemon.engine.sights import Began
 from agentcg.daemon.messages import (
     BeginCall,
     Call,
@@ -18,21 +22,22 @@ from agentcg.daemon.messages import (
     ChangeCall,
     EndCall,
 )
-from agentcg.daemon.service import bounds, measure, views
+from agentcg.daemon.service import audit, bounds, measure, views
+from agentcg.daemon.service.admitting import admission
 from agentcg.daemon.service.core import Core, new_id
 from agentcg.daemon.service.endings import Endings
+from agentcg.daemon.service.forecasts import forecast_of
+from agentcg.daemon.service.future import foreseen
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.intents import Intents
-from agentcg.daemon.service.limits import call_limits
 from agentcg.daemon.service.mover import Mover
 from agentcg.daemon.service.peers import Peer, held_processes, may_act
 from agentcg.daemon.service.records import CALL_MARK, CallRecord, encode
 from agentcg.daemon.service.state import EndedCall, LiveCall, LiveSession
-from agentcg.errors import AgentcgError, CgroupGone, Conflict, LimitExceeded
+from agentcg.errors import AgentcgError, CgroupGone, Conflict, InvalidInput, LimitExceeded
 from agentcg.policies import categorise
 
 LEAF_PREFIX = "call-"
-_RECHECK_S = 1.0  # room also comes from outside: other processes of the host end
 
 
 class Calls:
@@ -47,6 +52,67 @@ class Calls:
         self._mover = mover
         self._grants = grants
 
+    # --- Found ---
+
+    def create_found(
+        self, session: LiveSession, request: BeginCall, begun_at: float, began: Began
+    ) -> LiveCall:
+        """A call that nobody declared, its leaf and its grant; its process runs already.
+
+        Raises `LimitExceeded`, `CgroupError`; then nothing is left behind.
+        """
+        self._check_room(session)
+        admitted = self._grant_now(session, request)
+        call = self._create(session, request, admitted, forecast_of(self._core, session, request))
+        call.record = msgspec.structs.replace(
+            call.record, begun_at=begun_at, found=began.found, client=began.client,
+            shared=began.shared,
+        )  # fmt: skip
+        self._core.count_call(session)
+        self._core.begun(call, f"{request.tool}: found by {began.found}")
+        views.update_phase(self._core, session)
+        return call
+
+    def _grant_now(self, session: LiveSession, request: BeginCall) -> Admit:
+        """The engine's word for a call that cannot wait. Raises `LimitExceeded`."""
+        decision = grant(
+            self._core.policy.policy,
+            views.host_view(self._core, session=session),
+            views.session_view(session),
+            views.call_request(request, 0.0),
+            session.intents,
+            self._core.clock(),
+        )
+        if not isinstance(decision, Admit):
+            raise LimitExceeded(decision.reason)
+        return decision
+
+    def missed_view(
+        self, session: LiveSession, request: BeginCall, begun_at: float, began: Began
+    ) -> Call:
+        """A call that was over before it could have a leaf, in the words of the API."""
+        admitted = self._grant_now(session, request)
+        return Call(
+            id=new_id(),
+            session=session.name,
+            tool=request.tool,
+            command=request.command,
+            category=categorise(request.tool, request.command),
+            reference=request.reference,
+            state="ended",
+            found=began.found,
+            begun_at=begun_at,
+            ended_at=None,
+            end_reason="exited",
+            exit_status=None,
+            cgroup=str(session.runtime.path),
+            grant=admitted.grant,
+            account=measure.fresh_account(),
+            processes_now=0,
+            client=began.client,
+            shared=began.shared,
+        )
+
     # --- Begin ---
 
     async def begin(self, peer: Peer, name: str, request: BeginCall) -> Call:
@@ -56,18 +122,55 @@ class Calls:
         (session is closing); then nothing is left behind.
         """
         session = self._core.authorised(peer, name)
+        self._check_relations(session, request)
         with held_processes(peer, [] if request.pid is None else [request.pid]) as held:
+            known = self._found_with(session, request.pid)
+            if known is not None:
+                return self._declare_found(known, request)
             self._check_room(session)
-            admitted = await self._admission(session, request)
+            admitted, found = await admission(self._core, session, request)
             self._check_room(session)  # others went on while this one waited
-            call = self._create(session, request, admitted)
+            call = self._create(session, request, admitted, found)
             await self._place_or_undo(call, held, request.pid)
         self._intents.used(session, admitted.intent)
         self._core.count_call(session)
         reason = admitted.grant.reason
-        self._core.publish("call.begun", f"{call.record.tool}: {reason}", session, call.id)
+        self._core.begun(call, f"{call.record.tool}: {reason}")
         views.update_phase(self._core, session)
         return measure.call_view(call, measure.fresh_account(), len(held))
+
+    def _check_relations(self, session: LiveSession, request: BeginCall) -> None:
+        if request.intent is not None:
+            self._intents.require(session, "intent", request.intent)
+        parent = None if request.parent is None else session.calls.get(request.parent)
+        if request.parent is not None and (parent is None or parent.state != "running"):
+            raise InvalidInput("parent", request.parent, "a running call of the session")
+
+    @staticmethod
+    def _found_with(session: LiveSession, pid: int | None) -> LiveCall | None:
+        """The call that was found by this process, before its client came to declare it."""
+        for call in session.calls.values():
+            record = call.record
+            if pid is not None and record.leader == pid and record.state == "running":
+                return call
+        return None
+
+    def _declare_found(self, call: LiveCall, request: BeginCall) -> Call:
+        """What its client says of a call is worth more than what was seen of it."""
+        command = request.command
+        call.record = msgspec.structs.replace(
+            call.record,
+            tool=request.tool,
+            command=call.record.command if command is None else mask_secrets(command),
+            category=request.category or categorise(request.tool, command),
+            reference=request.reference,
+            found="declared",
+            ends_with_leader=False,
+        )
+        call.cgroup.set_attr(CALL_MARK, encode(call.record))
+        if request.memory_bytes is not None or request.cpu is not None:
+            self._regrant(call, ChangeCall(memory_bytes=request.memory_bytes, cpu=request.cpu))
+        return self.view(call)
 
     def _check_room(self, session: LiveSession) -> None:
         if session.closing:
@@ -86,28 +189,9 @@ class Calls:
         if len(registry.calls) >= bounds.CALLS_MAX:
             raise LimitExceeded(f"this host has {bounds.CALLS_MAX} calls", remedy="try again later")
 
-    async def _admission(self, session: LiveSession, request: BeginCall) -> Admit:
-        """The engine's word: at once, or when there is room, or after waiting long enough."""
-        began = time.monotonic()
-        while True:
-            waited_s = time.monotonic() - began if request.wait_s else 0.0
-            decision = grant(
-                self._core.policy.policy,
-                views.host_view(self._core),
-                views.session_view(session),
-                views.call_request(request, waited_s),
-                session.intents,
-                self._core.clock(),
-            )
-            if isinstance(decision, Admit):
-                return decision
-            if isinstance(decision, Refuse):
-                raise LimitExceeded(decision.reason)
-            await self._endings.wait_for_room(min(decision.wait_s, _RECHECK_S))
-            if session.closing:
-                raise Conflict(f"session {session.name!r} is being closed")
-
-    def _create(self, session: LiveSession, request: BeginCall, admitted: Admit) -> LiveCall:
+    def _create(
+        self, session: LiveSession, request: BeginCall, admitted: Admit, found: Forecast
+    ) -> LiveCall:
         core = self._core
         record = CallRecord(
             id=new_id(),
@@ -118,12 +202,18 @@ class Calls:
             reference=request.reference,
             begun_at=core.clock(),
             grant=admitted.grant,
+            intent=admitted.intent,
+            parent=request.parent,
+            foreseen=foreseen(found),
         )
         leaf = session.cgroup.create(LEAF_PREFIX + record.id)
         call = LiveCall(record, session, leaf, feedback=list(admitted.feedback))
         try:
             leaf.set_attr(CALL_MARK, encode(record))
-            leaf.apply(core.enforceable(call_limits(record.grant)))
+            limits, lease = self._grants.leases.first_limits(session, record.grant)
+            leaf.apply(beyond_defaults(core.enforceable(limits)))
+            if lease == 0:
+                self._grants.leases.pause(call)
             core.watcher.watch(leaf, call)
         except AgentcgError:
             self._remove(leaf, session)
@@ -131,6 +221,9 @@ class Calls:
         core.tracking.track(leaf.id)
         core.registry.add_call(call)
         core.registry.commit(call, views.call_view(call).committed_bytes)
+        self._grants.leases.begun(call, lease)
+        audit.begun(core, call, admitted.held_up)
+        core.budgets.follow(call)
         return call
 
     async def _place_or_undo(self, call: LiveCall, held: list[int], pid: int | None) -> None:
@@ -147,6 +240,7 @@ class Calls:
     def _undo(self, call: LiveCall) -> None:
         self._core.watcher.forget(call)
         self._core.tracking.untrack(call.cgroup.id)
+        self._core.budgets.forget(call)
         self._core.registry.stop_running(call)
         self._core.registry.drop_call(call)
         self._remove(call.cgroup, call.session)
@@ -183,8 +277,8 @@ class Calls:
             call,
             renegotiate(
                 self._core.policy.policy,
-                views.host_view(self._core),
-                views.session_view(call.session),
+                views.host_view(self._core, session=call.session),
+                views.session_view(call.session, views.caps_of(self._core, call.session)),
                 views.call_view(call),
                 wanted,
             ),
@@ -193,12 +287,13 @@ class Calls:
     def end(self, peer: Peer, call_id: str, request: EndCall) -> Call:
         """End a call. Raises `Conflict` if that was said before."""
         call = self._core.authorised_call(peer, call_id)
-        return self._endings.declare(call, request.exit_status)
+        return self._endings.declare(call, request.exit_status, cancelled=request.cancelled is True)
 
     # --- Look ---
 
     def get(self, peer: Peer, call_id: str) -> Call:
         """One call, live or ended."""
+        self._core.tracking.catch_up()  # what a call executes is not told by itself
         call = self._core.authorised_call(peer, call_id)
         return call.call if isinstance(call, EndedCall) else self.view(call)
 
@@ -215,6 +310,7 @@ class Calls:
         self, peer: Peer, *, session: str | None, state: CallState | None, limit: int
     ) -> CallList:
         """The latest `limit` calls that the peer may see, in the order in which they began."""
+        self._core.tracking.catch_up()
         found: list[LiveCall | EndedCall] = []
         for call in self._latest_first():
             if len(found) == limit:
@@ -223,15 +319,23 @@ class Calls:
                 found.append(call)
         calls = []
         for number, call in enumerate(reversed(found)):
-            calls.append(call.call if isinstance(call, EndedCall) else self.view(call))
+            if (view := self._view_now(call)) is not None:
+                calls.append(view)
             if number % 16 == 15:
                 await asyncio.sleep(0)  # a long list must not hold up begins and ends
         return CallList(calls=calls)
 
+    def _view_now(self, call: LiveCall | EndedCall) -> Call | None:
+        """Of one that was listed a while ago: it may have ended, and even be forgotten, since."""
+        if isinstance(call, LiveCall) and self._core.registry.calls.get(call.id) is call:
+            return self.view(call)
+        ended = call if isinstance(call, EndedCall) else self._core.registry.ended.get(call.id)
+        return None if ended is None else ended.call
+
     def _latest_first(self) -> Iterable[LiveCall | EndedCall]:
         registry = self._core.registry
         return sorted(
-            [*registry.ended.values(), *registry.calls.values()],
+            [*reversed(registry.ended), *registry.calls.values()],
             key=lambda call: (call.call if isinstance(call, EndedCall) else call.record).begun_at,
             reverse=True,
         )

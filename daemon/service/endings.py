@@ -16,12 +16,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from itertools import islice
 
 import msgspec
 
+from agentcg.bpf import Curve
 from agentcg.daemon.messages import Call, EndReason
 from agentcg.daemon.service import bounds, measure, views
-from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.core import Core, packed
+from agentcg.daemon.service.learning import learn
 from agentcg.daemon.service.records import CALL_MARK, encode
 from agentcg.daemon.service.state import EndedCall, LiveCall
 from agentcg.errors import CgroupError, CgroupGone, Conflict
@@ -39,26 +42,19 @@ class Endings:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._leftovers: dict[str, LiveCall] = {}
-        self._room = asyncio.Event()
-
-    async def wait_for_room(self, timeout_s: float) -> None:
-        """Wait until a call has ended or its leftovers are gone, at most so long."""
-        self._room.clear()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._room.wait()
-        except TimeoutError:
-            return
 
     # --- What makes a call end ---
 
-    def declare(self, call: LiveCall | EndedCall, exit_status: int | None) -> Call:
+    def declare(
+        self, call: LiveCall | EndedCall, exit_status: int | None, *, cancelled: bool = False
+    ) -> Call:
         """End `call` as its caller says. Raises `Conflict` if that was said before."""
         if isinstance(call, EndedCall):
             return self._settle(call, exit_status)
         if call.state == "lingering":
             raise Conflict(f"call {call.id!r} has ended; its leftovers are still running")
         call.record = msgspec.structs.replace(call.record, exit_status=exit_status)
+        call.cancelled = cancelled
         return self.end(call, "declared")
 
     def populated_changed(self, call: LiveCall) -> None:
@@ -85,20 +81,23 @@ class Endings:
 
     def tell_oom(self, call: LiveCall) -> None:
         """The OOM killer took something of the call; said once, whoever notices first."""
-        if call.told_oom:
+        if call.record.told_oom:
             return
-        call.told_oom = True
+        self._core.note(call, told_oom=True, told_over_grant=call.record.told_over_grant)
         victim = f" {call.victim}" if call.victim else ""
         self._core.publish(
             "call.oom", f"The kernel killed{victim} for memory.", call.session, call.id
         )
 
-    def tick(self, now: float) -> None:
-        """End calls that nothing was ever placed into, and try again to remove leftovers."""
-        for call in list(self._core.registry.running()):
-            if not call.populated and now - call.record.begun_at > bounds.UNUSED_CALL_S:
-                self.end(call, "expired")
-        for call in list(self._leftovers.values()):
+    def expire(self, call: LiveCall) -> None:
+        """End a call into which nothing was placed for long."""
+        unused_s = self._core.clock() - call.record.begun_at
+        if call.state == "running" and not call.populated and unused_s > bounds.UNUSED_CALL_S:
+            self.end(call, "expired")
+
+    def remove_leftovers(self, count: int) -> None:
+        """Try again to remove leaves whose processes were dying, so many of them."""
+        for call in [*islice(self._leftovers.values(), count)]:
             self._remove_leaf(call)
 
     def _is_running(self, call: LiveCall) -> bool:
@@ -112,7 +111,7 @@ class Endings:
         core.tracking.catch_up()
         try:
             left = measure.processes_below(call.cgroup)
-            usage = call.cgroup.usage()
+            usage = call.cgroup.usage(core.root.controllers)
         except CgroupGone:
             return self._lost(call)
         if measure.oom_kills(call, usage):
@@ -124,9 +123,14 @@ class Endings:
             call.record, ended_at=core.clock(), end_reason=reason,
             state="lingering" if left else "ended",
         )  # fmt: skip
-        counters = core.tracking.counters(call.cgroup.id)
+        curve: Curve | None = None
+        if left:
+            counters = core.tracking.counters(call.cgroup.id)
+        else:
+            counters, curve = core.tracking.untrack(call.cgroup.id)
         used = measure.account(call, core.clock(), counters, usage)
         call.memory_bytes = measure.held_bytes(usage.memory_stat)
+        learn(core.future, call, usage, reason, core.clock())
         core.registry.stop_running(call)
         call.feedback = views.feedback_of(core, call, used, left)
         view = measure.call_view(call, used, left)
@@ -134,7 +138,7 @@ class Endings:
             core.registry.commit(call, views.call_view(call).committed_bytes)
             call.cgroup.set_attr(CALL_MARK, encode(call.record))
         else:
-            self._forget(call, view)
+            self._forget(call, view, curve)
         self._tell_ended(call, view)
         return view
 
@@ -160,7 +164,8 @@ class Endings:
             measure.fresh_account(), wall_s=max(0.0, ended_at - call.record.begun_at)
         )
         view = measure.call_view(call, used, 0)
-        self._forget(call, view)
+        _, curve = self._core.tracking.untrack(call.cgroup.id)
+        self._forget(call, view, curve)
         if was_running:
             self._tell_ended(call, view)
         else:
@@ -177,36 +182,39 @@ class Endings:
         )  # fmt: skip
         call.session.active_at = view.ended_at or self._core.clock()
         views.update_phase(self._core, call.session)
-        self._room.set()
+        self._core.waiting.room_changed()
 
     def _finish(self, call: LiveCall) -> None:
         """The last leftover of an ended call is gone: complete its record."""
         core = self._core
         try:
-            usage = call.cgroup.usage()
+            usage = call.cgroup.usage(core.root.controllers)
         except CgroupGone:
             self._lost(call)
             return
         call.record = msgspec.structs.replace(call.record, state="ended")
-        used = measure.account(call, core.clock(), core.tracking.counters(call.cgroup.id), usage)
-        self._forget(call, measure.call_view(call, used, 0))
+        counters, curve = core.tracking.untrack(call.cgroup.id)
+        used = measure.account(call, core.clock(), counters, usage)
+        self._forget(call, measure.call_view(call, used, 0), curve)
         self._tell_gone(call)
 
     def _tell_gone(self, call: LiveCall) -> None:
         text = "The last process that the call left is gone."
         self._core.publish("call.gone", text, call.session, call.id)
-        self._room.set()
+        self._core.waiting.room_changed()
 
-    def _forget(self, call: LiveCall, view: Call) -> None:
+    def _forget(self, call: LiveCall, view: Call, curve: Curve | None) -> None:
         """From live to ended; the leaf goes right after the answer."""
         core = self._core
         core.watcher.forget(call)
-        core.tracking.untrack(call.cgroup.id)
+        core.budgets.forget(call)
         core.registry.drop_call(call)
-        core.registry.keep_ended(
+        core.keep_ended(
             EndedCall(
                 call=view,
                 owner=call.session.uid,
+                session_id=call.session.record.id,
+                curve=packed(curve, view.account.memory_peak_bytes is not None),
                 session_cgroup=str(call.session.cgroup.path),
                 settled=view.end_reason not in ("emptied", "expired")
                 and (view.exit_status is not None or view.end_reason not in _BY_OTHERS),
@@ -228,6 +236,7 @@ class Endings:
             ended.call, exit_status=exit_status,
             end_reason=reason if reason in _BY_OTHERS else "declared",
         )  # fmt: skip
+        self._core.history.keep(ended)
         return ended.call
 
     # --- Leaves ---
@@ -252,10 +261,10 @@ class Endings:
         if call.id in self._leftovers and not call.cgroup.events().populated:
             parent.remove_tree(name, timeout_s=0)  # with cgroups that the tool made inside
         else:
-            parent.remove(name, timeout_s=0)
+            parent.remove_held(call.cgroup, timeout_s=0)
 
     def _try_again(self, call: LiveCall) -> None:
-        """Soon for the first time, then at every tick."""
-        if call.id not in self._leftovers:
-            self._leftovers[call.id] = call
+        """Soon for the first time, then by and by."""
+        if self._leftovers.pop(call.id, None) is None:
             asyncio.get_running_loop().call_later(_DYING_S, self._remove_leaf, call)
+        self._leftovers[call.id] = call  # behind the others

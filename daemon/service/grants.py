@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 
 import msgspec
 
 from agentcg.cgroups import Limits
 from agentcg.daemon.engine import Protection, protect, widen
 from agentcg.daemon.engine.feedback import over_grant
-from agentcg.daemon.messages import Grant
-from agentcg.daemon.service import views
+from agentcg.daemon.messages import Feedback, Grant
+from agentcg.daemon.service import audit, views
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.leases import Leases
 from agentcg.daemon.service.limits import call_limits
 from agentcg.daemon.service.records import CALL_MARK, encode
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import CgroupError
+from agentcg.units import format_size
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,10 @@ _PAUSE_S = 0.05
 class Grants:
     """Changes of limits after the begin."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, leases: Leases) -> None:
         self._core = core
+        self.leases = leases
+        leases.on_beyond_grant = self.widened
         self._stale = False
         self._sharing: asyncio.Task[None] | None = None
 
@@ -40,34 +43,50 @@ class Grants:
         if grant == call.record.grant:
             return
         call.cgroup.apply(core.enforceable(self._limits(call, grant)))
-        call.record = msgspec.structs.replace(call.record, grant=grant)
+        call.record = msgspec.structs.replace(call.record, grant=grant, told_over_grant=False)
         call.cgroup.set_attr(CALL_MARK, encode(call.record))
         core.registry.commit(call, views.call_view(call).committed_bytes)
-        call.told_over_grant = False
+        self.leases.regranted(call)
+        audit.granted(core, call, grant, core.clock())
         core.publish("grant.changed", grant.reason, call.session, call.id)
 
     @staticmethod
     def _limits(call: LiveCall, grant: Grant) -> Limits:
-        """What `grant` comes to; a throttled call keeps the throttle's own limit and CPU."""
+        """What `grant` comes to; a lease within it stays, and the CPU of a throttled call."""
         limits = call_limits(grant)
-        if call.slowed_at_bytes is None:
-            return limits
-        return replace(limits, memory_high=None, cpu_weight=None)
+        if call.lease_bytes is not None:
+            limits = limits._replace(memory_high=None, memory_max=None)
+        return limits if call.step is None else limits._replace(cpu_weight=None)
+
+    def widened(self, call: LiveCall, size_bytes: int) -> None:
+        """Note that a call may have so much, more than it was granted."""
+        held = "" if call.memory_bytes is None else f"held {format_size(call.memory_bytes)} of "
+        was = call.record.grant.memory_high_bytes or 0
+        grant = msgspec.structs.replace(
+            call.record.grant, memory_high_bytes=size_bytes,
+            reason=f"{held}{format_size(was)} with room to spare: widened",
+        )  # fmt: skip
+        call.record = msgspec.structs.replace(call.record, grant=grant, told_over_grant=False)
+        call.cgroup.set_attr(CALL_MARK, encode(call.record))
+        self._core.publish("grant.changed", grant.reason, call.session, call.id)
 
     def met_limit(self, call: LiveCall) -> None:
-        """The kernel slows a call at its `memory.high`: widen it if there is room, else tell."""
-        if call.slowed_at_bytes is not None:
-            return  # not its grant's limit
+        """A call without a lease meets its grant's `memory.high`: widen it if there is room, else
+        tell."""
         wider = widen(
-            views.host_view(self._core),
-            views.session_view(call.session),
+            views.host_view(self._core, session=call.session),
+            views.session_view(call.session, views.caps_of(self._core, call.session)),
             views.call_view(call),
         )
         if wider is not None:
             self.apply(call, wider)
-        elif not call.told_over_grant:
-            call.told_over_grant = True
-            told = over_grant(call.memory_bytes, call.record.grant)
+        else:
+            self.tell_slowed(call, over_grant(call.memory_bytes, call.record.grant))
+
+    def tell_slowed(self, call: LiveCall, told: Feedback) -> None:
+        """Say that a call can have no more; once, until its grant changes."""
+        if not call.record.told_over_grant:
+            self._core.note(call, told_oom=call.record.told_oom, told_over_grant=True)
             self._core.publish("call.over_grant", told.text, call.session, call.id, told)
 
     def share_protection(self) -> None:

@@ -50,7 +50,9 @@ def host_pressure(resource: str) -> Psi | None:
         return None
 
 
-def host_view(root: Cgroup, registry: Registry, memory_max_bytes: int | None) -> Host:
+def host_view(
+    root: Cgroup, registry: Registry, memory_max_bytes: int | None, calls_waiting: int
+) -> Host:
     """The machine in the words of the API."""
     memory, used = Memory.read(), root.usage()
     return Host(
@@ -69,4 +71,5 @@ def host_view(root: Cgroup, registry: Registry, memory_max_bytes: int | None) ->
         calls_running=registry.calls_running,
         calls_lingering=len(registry.calls) - registry.calls_running,
         calls_total=registry.calls_total,
+        calls_waiting=calls_waiting,
     )

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from agentcg.cgroups import Cgroup
 from agentcg.daemon.engine import ladder as engine
-from agentcg.daemon.engine.ladder_model import Action, State
-from agentcg.daemon.engine.ladder_words import killed
+from agentcg.daemon.engine.feedback import over_grant
+from agentcg.daemon.engine.ladder_model import Action, Load, State
+from agentcg.daemon.engine.ladder_words import killed, slowed
 from agentcg.daemon.messages import Action as Told
 from agentcg.daemon.messages import ActionKind, ActionList, EventKind, Feedback
-from agentcg.daemon.service import views
+from agentcg.daemon.service import audit, views
+from agentcg.daemon.service.agent_leases import AgentLeases
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.ladder_apply import Hands
@@ -41,11 +44,15 @@ _EVENTS: dict[ActionKind, EventKind] = {
 class Ladder:
     """Looks and acts, as a task on the loop. `missing`: why it cannot, if so."""
 
-    def __init__(self, core: Core, grants: Grants) -> None:
+    def __init__(self, core: Core, grants: Grants, loads: Loads) -> None:
         self._core = core
         self._grants = grants
-        self._loads = Loads(core)
+        self._leases = grants.leases
+        self._leases.on_asked = self._ask
+        self._asked = self._released = False
+        self._loads = loads
         self._hands = Hands(core.enforceable)
+        self.agents = AgentLeases(core, loads, self._hands, self._ask)
         self._state = State()
         self._woken = asyncio.Event()
         self._look_in_s: float | None = None
@@ -71,13 +78,34 @@ class Ladder:
                 log.exception("the look at memory failed")
 
     def _look(self) -> None:
+        if not self._core.policy.policy.ladder.enabled:
+            self._release()
+            self._released = True
+            return
+        if self._released:
+            self._leases.adopt()
+            self._released = False
         load = self._loads.root()
         if load is None:
             return
-        if not engine.is_relaxed(load, self._state):
-            load = replace(load, sessions=self._loads.sessions())
-        verdict = engine.decide(load, self._state, self._core.clock())
+        tuning, asked = self._core.tuning, self._asked
+        self._asked = False
+        if asked or not engine.is_relaxed(load, self._state, tuning):
+            sessions = self._loads.sessions(self._leases.look_at)
+            registry = self._core.registry  # as it is after that look
+            load = replace(
+                load, sessions=sessions, promised_bytes=registry.promised_bytes,
+                reach_bytes=registry.reach_bytes,
+            )  # fmt: skip
+        verdict = engine.decide(load, self._state, self._core.clock(), tuning)
+        self._tell(load, verdict.state.waiting.keys() - self._state.waiting.keys())
+        self.agents.tell(
+            load, verdict.state.agents_waiting.keys() - self._state.agents_waiting.keys()
+        )
         self._state, self._look_in_s = verdict.state, verdict.look_in_s
+        self.agents.apply(verdict.agent_leases)
+        self.agents.rest()
+        self._let_grow(verdict.leases)
         for action in verdict.actions:
             try:
                 self._carry_out(action)
@@ -86,7 +114,54 @@ class Ladder:
             except AgentcgError as error:
                 log.error("%s", error)
 
+    def room_is_back(self) -> None:
+        """A call has ended: look at once if somebody waits for room."""
+        if not self._state.at_rest:
+            self._woken.set()
+
+    def _ask(self) -> None:
+        self._asked = True
+        self._woken.set()
+
+    def _tell(self, load: Load, waiting: Set[str]) -> None:
+        for call_id in waiting:
+            if (call := self._core.registry.calls.get(call_id)) is not None:
+                grant = call.record.grant
+                over = (call.lease_bytes or 0) >= (grant.memory_high_bytes or 1 << 62)
+                told = (
+                    over_grant(call.memory_bytes, grant) if over
+                    else slowed(load, call.memory_bytes or 0)
+                )  # fmt: skip
+                self._grants.tell_slowed(call, told)
+
     # --- Carrying out ---
+
+    def _let_grow(self, leases: Mapping[str, int]) -> None:
+        """Shorter leases before longer ones, so that their sum never exceeds what there is."""
+        found = [(self._core.registry.calls.get(id), size) for id, size in leases.items()]
+        changes = [(call, size) for call, size in found if call is not None]
+        for call, size_bytes in sorted(changes, key=_growth):
+            try:
+                if _growth((call, size_bytes)) < 0:
+                    self._shorten(call, size_bytes)
+                else:
+                    self._leases.lengthen(call, size_bytes)
+            except CgroupGone:
+                pass
+            except AgentcgError as error:
+                log.error("%s", error)
+
+    def _shorten(self, call: LiveCall, size_bytes: int) -> None:
+        self._leases.set(call, size_bytes)
+        self._hands.shorten(
+            call.cgroup, lambda: self._leases.limits(call), lambda: self._shortened(call)
+        )
+
+    def _shortened(self, call: LiveCall) -> None:
+        """The kernel has a shorter lease: who waits for what that makes free can have it."""
+        self._leases.in_force(call)
+        if not self._state.at_rest or any(c.met for c in self._core.registry.calls.values()):
+            self._ask()
 
     def _carry_out(self, action: Action) -> None:
         registry = self._core.registry
@@ -116,17 +191,23 @@ class Ladder:
     def _to_call(self, action: Action, call: LiveCall) -> Feedback | None:
         grant, hands = call.record.grant, self._hands
         if action.kind == "throttle":
-            call.step, call.slowed_at_bytes = "throttled", action.size_bytes
-            hands.throttle(call.cgroup, grant, action.size_bytes or 0)
+            call.step = "throttled"
+            self._leases.set(call, action.size_bytes or 0)
+            hands.throttle(
+                call.cgroup, grant, lambda: self._leases.limits(call),
+                lambda: self._leases.in_force(call),
+            )  # fmt: skip
         elif action.kind == "unthrottle":
-            call.step, call.slowed_at_bytes = None, None
+            call.step = None
             hands.unthrottle(call.cgroup, grant)
         elif action.kind == "freeze":
             call.step = "frozen"
             hands.freeze(call.cgroup)
         elif action.kind == "thaw":
             call.step = "throttled"
-            hands.thaw(call.cgroup)
+            self._leases.goes_on(call)
+            if not call.frozen_by_hand:
+                hands.thaw(call.cgroup)
         else:
             call.killed = killed(action, call.record.begun_at, self._core.clock())
             call.cgroup.kill()
@@ -136,7 +217,7 @@ class Ladder:
     def _keep(
         self, action: Action, session: LiveSession, call: LiveCall | None, told: Feedback | None
     ) -> None:
-        kept = _told(action, self._core.clock())
+        kept = _told(action, self._core.clock(), self._core.policy.policy.ladder.rules)
         for actions in (session.actions, *(() if call is None else (call.actions,))):
             actions.append(kept)
         log.info("%s %s: %s", action.kind, action.call or action.session, action.reason)
@@ -155,15 +236,31 @@ class Ladder:
 
     def close(self) -> None:
         """Let everybody go on: a daemon that is not there holds nobody back."""
+        self._release()
+        self._hands.close()
+
+    def _release(self) -> None:
+        self._state = State()
+        self.agents.release()
         for call in self._core.registry.calls.values():
             if call.step is not None:
                 call.step = None
-                self._hands.thaw(call.cgroup)
+                call.still = False
+                if not call.frozen_by_hand:
+                    self._hands.thaw(call.cgroup)
                 self._hands.unthrottle(call.cgroup, call.record.grant)
-        self._hands.close()
+            if call.lease_bytes is not None:
+                call.lease_bytes = call.ceiling_bytes = None
+                self._core.registry.count_lease(call)
+                self._hands.end_lease(call.cgroup, call.record.grant)
 
 
-def _told(action: Action, now: float) -> Told:
+def _growth(change: tuple[LiveCall, int]) -> int:
+    call, size_bytes = change
+    return size_bytes - (call.lease_bytes or 0)
+
+
+def _told(action: Action, now: float, places: Mapping[str, str]) -> Told:
     found = action.inputs
     return Told(
         time=now,
@@ -171,7 +268,7 @@ def _told(action: Action, now: float) -> Told:
         session=action.session,
         call=action.call,
         reason=action.reason,
-        rule=action.rule,
+        rule=audit.placed(action.kind, action.rule, places),
         size_bytes=action.size_bytes,
         room_bytes=found.room_bytes,
         bound_bytes=found.bound_bytes,

@@ -1,32 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carrying out the ladder's actions on cgroups, so that they can always be taken back.
 
-A call that is throttled or frozen carries `LADDER_MARK` on its leaf from before until after.
-`release_all` takes back whatever is marked: at the daemon's start, at its clean stop and, when
-it died, from systemd (`agentcgd --release`). So nothing stays held back by a daemon that is
-not there.
+A call that is throttled or frozen carries `LADDER_MARK` on its leaf from before until after, so
+that `release` finds it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
 
 from agentcg.cgroups import Cgroup, Limits
+from agentcg.cgroups.knobs import MEMORY_CURRENT, MEMORY_MAX
 from agentcg.daemon.messages import Grant
-from agentcg.daemon.service.limits import absent_limits, call_limits
-from agentcg.daemon.service.records import CALL_MARK, SESSION_MARK, CallRecord, decode
-from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.release import LADDER_MARK, own_limits
 from agentcg.errors import AgentcgError, CgroupGone
 
 log = logging.getLogger(__name__)
 
-LADDER_MARK = "agentcg.ladder"
 CPU_SHARE = 4  # a throttled call has a quarter of its cpu.weight
 RECLAIMS_WAITING_MAX = 32
+ROOM_BYTES = 8 << 20  # between what a call holds and what kills it, when that is lowered
 
 
 class Hands:
@@ -39,20 +37,44 @@ class Hands:
         self._reclaimer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reclaim")
         self._reclaims = 0
 
-    def throttle(self, leaf: Cgroup, grant: Grant, size_bytes: int) -> None:
-        """Slow a call beyond `size_bytes`, and give it a quarter of its CPU weight."""
-        limits = Limits(memory_high=size_bytes, cpu_weight=max(grant.cpu_weight // CPU_SHARE, 1))
-        wanted = self._enforceable(limits)
+    def throttle(
+        self, leaf: Cgroup, grant: Grant, lease: Callable[[], Limits], done: Callable[[], None]
+    ) -> None:
+        """Slow a call beyond its `lease`, and give it a quarter of its CPU weight."""
+        weight = Limits(cpu_weight=max(grant.cpu_weight // CPU_SHARE, 1))
+        wanted = self._enforceable(weight)
 
         def write(own: Cgroup) -> None:
             own.set_attr(LADDER_MARK, b"throttled")
             own.apply(wanted)
+            _shorten(own, lease)
 
-        self._do(leaf, write)
+        self._do(leaf, write, done)
+
+    def shorten(self, leaf: Cgroup, lease: Callable[[], Limits], done: Callable[[], None]) -> None:
+        """A shorter lease; what it is by the time that it is written. `done` is called on the
+        loop."""
+        self._do(leaf, lambda own: _shorten(own, lease), done)
+
+    def bound_agent(self, runtime: Cgroup, lease: Callable[[], Limits]) -> None:
+        """The lease of an agent, whatever it is by the time that it is written."""
+
+        def write(own: Cgroup) -> None:
+            written = None
+            while (wanted := lease()) != written:  # the loop may have the last word
+                own.apply(wanted)
+                written = wanted
+
+        self._do(runtime, write)
+
+    def end_lease(self, leaf: Cgroup, grant: Grant) -> None:
+        """The limits of the grant alone."""
+        wanted = self._enforceable(own_limits(grant))
+        self._do(leaf, lambda own: own.apply(wanted))
 
     def unthrottle(self, leaf: Cgroup, grant: Grant) -> None:
-        """Its own limits again."""
-        wanted = self._enforceable(_own_limits(grant))
+        """Its own CPU weight again; it grows by its lease."""
+        wanted = self._enforceable(Limits(cpu_weight=grant.cpu_weight))
 
         def write(own: Cgroup) -> None:
             own.apply(wanted)
@@ -93,8 +115,11 @@ class Hands:
 
         self._reclaimer.submit(work)
 
-    def _do(self, leaf: Cgroup, write: Callable[[Cgroup], None]) -> None:
+    def _do(
+        self, leaf: Cgroup, write: Callable[[Cgroup], None], done: Callable[[], None] | None = None
+    ) -> None:
         own = _copy(leaf)
+        loop = None if done is None else asyncio.get_running_loop()
 
         def work() -> None:
             try:
@@ -104,6 +129,9 @@ class Hands:
                 pass  # it ended meanwhile
             except AgentcgError as error:
                 log.error("%s", error)
+            if loop is not None and done is not None:
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(done)
 
         self._writer.submit(work)
 
@@ -118,39 +146,17 @@ def _copy(cgroup: Cgroup) -> Cgroup:
     return Cgroup(os.dup(cgroup.fileno()), cgroup.path)
 
 
-def _own_limits(grant: Grant) -> Limits:
-    full = call_limits(grant)
-    return Limits(memory_high=full.memory_high, cpu_weight=full.cpu_weight)
+def _shorten(own: Cgroup, lease: Callable[[], Limits]) -> None:
+    """First what slows; what kills no lower than what is held by then, and no higher than it was.
 
-
-def release_all(root: Root) -> int:
-    """Thaw every marked call below `root` and give it its own limits; how many there were.
-
-    An error at one call keeps no other one held back.
-    """
-    released, absent = 0, absent_limits(root.controllers)
-    for name in root.cgroup.children():
-        with root.cgroup.child(name) as session:
-            if session.get_attr(SESSION_MARK) is None:
-                continue
-            for leaf_name in session.children():
-                try:
-                    released += _release(session, leaf_name, absent)
-                except AgentcgError as error:
-                    log.error("still held back: %s", error)
-    if released:
-        log.warning("calls let go that a daemon that is gone held back: %d", released)
-    return released
-
-
-def _release(session: Cgroup, name: str, absent: dict[str, None]) -> int:
-    with session.child(name) as leaf:
-        if leaf.get_attr(LADDER_MARK) is None:
-            return 0
-        leaf.freeze(False)
-        raw = leaf.get_attr(CALL_MARK)
-        if raw is not None:
-            grant = decode(raw, CallRecord, str(leaf.path)).grant
-            leaf.apply(replace(_own_limits(grant), **absent))
-        leaf.remove_attr(LADDER_MARK)
-    return 1
+    The loop may make the lease longer meanwhile, and must have the last word."""
+    written, before = None, own.get(MEMORY_MAX)
+    while (wanted := lease()) != written:
+        own.apply(Limits(memory_high=wanted.memory_high))
+        held, most = own.get(MEMORY_CURRENT), wanted.memory_max
+        if held is not None and isinstance(most, int):
+            most = max(most, held + ROOM_BYTES)
+            if written is None and isinstance(before, int):
+                most = min(most, before)
+            own.apply(Limits(memory_max=most))
+        written = wanted

@@ -3,17 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+import msgspec
+
 from agentcg.bpf import Counters
+from agentcg.bpf.curves import PAGE_BYTES
 from agentcg.cgroups import Cgroup, Psi, Resource, Usage
+from agentcg.cgroups.knobs import MEMORY_CURRENT
 from agentcg.cgroups.usage import MEMORY_STAT
 from agentcg.cgroups.values import Limit, MemoryStat
-from agentcg.daemon.messages import Account, Call, Feedback, Pressure, Session
-from agentcg.daemon.service.state import LiveCall, LiveSession
+from agentcg.daemon.messages import (
+    Account,
+    Action,
+    Call,
+    Feedback,
+    Pressure,
+    Session,
+    ToolServer,
+)
+from agentcg.daemon.service.state import LiveCall, LiveServer, LiveSession
 from agentcg.errors import CgroupGone
 
+_NO_STAT = MemoryStat(None, None, None, None, None, None)
 COMMANDS_KEPT = 16
 """Executed programs that are kept for one call; `execs` counts them all."""
 
@@ -23,11 +36,31 @@ def account(
 ) -> Account:
     """What `call` has used so far. Files are read, unless `usage` brings what they say."""
     used = usage or call.cgroup.usage()
-    events, stat, io = used.memory_events, used.memory_stat, used.io_stat
-    full = used.memory_pressure.full if used.memory_pressure else None
     until = call.record.ended_at or now
+    account = of_files(used, max(0.0, until - call.record.begun_at))
+    return msgspec.structs.replace(
+        account,
+        processes=counters.processes if counters else None,
+        execs=counters.execs if counters else None,
+        commands=list(call.commands),
+        oom_kills=oom_kills(call, used),
+        oom_victim=call.victim or (counters.oom_victim if counters else None),
+        first_exit_status=counters.first_exit_status if counters else None,
+        run_queue_us=counters.run_delay_us if counters else None,
+        frozen_us=used.frozen_us if used.frozen_us is not None else frozen_us(call.actions, until),
+        network_sent_bytes=counters.sent_bytes if counters else None,
+        network_received_bytes=counters.received_bytes if counters else None,
+        connections=counters.connections if counters else None,
+    )
+
+
+def of_files(used: Usage, wall_s: float) -> Account:
+    """What files of a cgroup say of it and of all below it."""
+    events, stat, io = used.memory_events, used.memory_stat, used.io_stat
+    paging = stat or _NO_STAT
+    memory, cpu_waits, io_waits = used.memory_stalled, used.cpu_stalled, used.io_stalled
     return Account(
-        wall_s=max(0.0, until - call.record.begun_at),
+        wall_s=wall_s,
         cpu_user_us=used.cpu_stat.user_us,
         cpu_system_us=used.cpu_stat.system_us,
         memory_current_bytes=used.memory_current,
@@ -39,18 +72,41 @@ def account(
         io_write_bytes=io.wbytes if io else None,
         io_read_operations=io.rios if io else None,
         io_write_operations=io.wios if io else None,
-        processes=counters.processes if counters else None,
         processes_peak=used.pids_peak,
-        execs=counters.execs if counters else None,
-        commands=list(call.commands),
         memory_high_events=events.high if events else None,
         memory_max_events=events.max if events else None,
-        throttled_us=full.total_us if full and used.memory_events else None,
+        throttled_us=memory.full_us if memory and events else None,
         cpu_throttled_us=used.cpu_stat.throttled_us,
-        oom_kills=oom_kills(call, used),
-        oom_victim=call.victim or (counters.oom_victim if counters else None),
-        first_exit_status=counters.first_exit_status if counters else None,
+        oom_kills=events.oom_kill if events else None,
+        refault_bytes=_pages(paging.workingset_refault_anon, paging.workingset_refault_file),
+        reclaimed_bytes=_pages(paging.pgsteal),
+        swap_in_bytes=_pages(paging.pswpin),
+        swap_out_bytes=_pages(paging.pswpout),
+        memory_some_us=memory.some_us if memory and events else None,
+        cpu_some_us=cpu_waits.some_us if cpu_waits else None,
+        io_some_us=io_waits.some_us if io_waits else None,
+        io_full_us=io_waits.full_us if io_waits else None,
+        frozen_us=used.frozen_us,
     )
+
+
+def _pages(*counts: int | None) -> int | None:
+    """Bytes of some counts of pages; None where one is not counted."""
+    known = [count for count in counts if count is not None]
+    return sum(known) * PAGE_BYTES if len(known) == len(counts) else None
+
+
+def frozen_us(actions: Iterable[Action], until: float) -> int:
+    """How long a call was frozen by the actions on it, where the kernel does not count that."""
+    total_s, since = 0.0, None
+    for action in actions:
+        if action.kind == "freeze":
+            since = since or action.time
+        elif action.kind in ("thaw", "kill") and since is not None:
+            total_s, since = total_s + action.time - since, None
+    if since is not None:
+        total_s += max(0.0, until - since)
+    return round(total_s * 1e6)
 
 
 def _minor(faults: int | None, major: int | None) -> int | None:
@@ -94,7 +150,7 @@ def call_view(
         category=record.category,
         reference=record.reference,
         state=record.state,
-        found="declared",
+        found=record.found,
         begun_at=record.begun_at,
         ended_at=record.ended_at,
         end_reason=record.end_reason,
@@ -104,6 +160,11 @@ def call_view(
         account=account,
         processes_now=processes,
         feedback=call.feedback if feedback is None else feedback,
+        client=record.client,
+        shared=record.shared,
+        placed_after_us=record.placed_after_us,
+        held_peak_bytes=call.held_peak_bytes,
+        foreseen=record.foreseen,
     )
 
 
@@ -149,12 +210,34 @@ def session_view(session: LiveSession) -> Session:
         oom_kills=used.memory_events.oom_kill if used.memory_events else None,
         pressure=pressure_of(session.cgroup.pressure),
         rule=record.rule,
+        tenant=record.tenant,
+        memory_anon_bytes=used.memory_stat.anon if used.memory_stat else None,
+        asked_priority=record.asked_priority,
+        asked_weight=record.asked_weight,
+        from_cgroup=record.origin.cgroup,
+        from_unit=record.origin.unit,
+        container=record.origin.container_name or record.origin.container,
+        image=record.origin.image,
+        servers=[server_view(server) for server in session.servers.values()],
+    )
+
+
+def server_view(server: LiveServer) -> ToolServer:
+    """`server` in the words of the API."""
+    return ToolServer(
+        name=server.cgroup.path.name,
+        command=server.record.command,
+        started_at=server.record.started_at,
+        cgroup=str(server.cgroup.path),
+        processes=processes_below(server.cgroup),
+        memory_current_bytes=server.cgroup.get(MEMORY_CURRENT),
     )
 
 
 def processes_in(session: LiveSession) -> int:
-    """Processes in the session's runtime and calls."""
+    """Processes in the session's runtime, calls and servers."""
     leaves: list[Cgroup] = [session.runtime, *(call.cgroup for call in session.calls.values())]
+    leaves += [server.cgroup for server in session.servers.values()]
     return sum(processes_below(leaf) for leaf in leaves)
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from agentcg.errors import AgentcgError, Forbidden, InvalidInput
@@ -107,8 +109,19 @@ def real_uid(pid: int) -> int | None:
 def cgroup_of(pid: int, mount: str) -> str | None:
     """Absolute path of the cgroup v2 of a process below `mount`; None if it is gone."""
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        # Names of cgroups are bytes, and users make some: none may be an error of ours.
+        text = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "backslashreplace")
     except (FileNotFoundError, ProcessLookupError):
         return None
+    lines = text.split("\n")  # not at what else counts as a line break in Unicode
     below = next((line[3:] for line in lines if line.startswith("0::")), None)
     return None if below is None else (mount + below).rstrip("/")
+
+
+@lru_cache(maxsize=256)
+def user_name(uid: int) -> str | None:
+    """Name of a user, for policy rules."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None

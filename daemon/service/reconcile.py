@@ -12,12 +12,15 @@ from __future__ import annotations
 import logging
 
 from agentcg.cgroups import Cgroup
+from agentcg.cgroups.knobs import MEMORY_EVENTS
 from agentcg.daemon.service import views
 from agentcg.daemon.service.calls import LEAF_PREFIX
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.endings import Endings
+from agentcg.daemon.service.learning import recall
 from agentcg.daemon.service.records import (
     CALL_MARK,
+    RUNTIME,
     SESSION_MARK,
     TALLY,
     CallRecord,
@@ -26,7 +29,6 @@ from agentcg.daemon.service.records import (
     decode,
     decode_tally,
 )
-from agentcg.daemon.service.sessions import RUNTIME
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import AgentcgError, CgroupError
 
@@ -89,6 +91,7 @@ class Reconciler:
             active_at=record.opened_at,
             calls_total=decode_tally(cgroup.get_attr(TALLY)),
             intents=[intent for intent in record.intents if intent.expires_at > now],
+            history=recall(cgroup),
         )
 
     def _calls(self, session: LiveSession) -> None:
@@ -112,6 +115,9 @@ class Reconciler:
             leaf.close()
             raise
         call = LiveCall(record, session, leaf)
+        events = leaf.get(MEMORY_EVENTS)
+        if events is not None and record.told_over_grant:
+            call.high_seen = events.high  # only what comes now is news
         self._core.watcher.watch(leaf, call)
         self._core.registry.add_call(call)
         self._core.registry.commit(call, views.call_view(call).committed_bytes)

@@ -18,6 +18,7 @@ from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.intents import Intents
+from agentcg.daemon.service.ladder_load import note_peak
 from agentcg.daemon.service.sessions import Sessions
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import AgentcgError, CgroupGone
@@ -28,6 +29,7 @@ _Subject = TypeVar("_Subject", LiveCall, LiveSession)
 
 CALLS_PER_TICK = 128
 SESSIONS_PER_TICK = 64
+LEFTOVERS_PER_TICK = 64
 
 
 class Sampling:
@@ -46,11 +48,14 @@ class Sampling:
 
     def tick(self) -> None:
         """One look. An error in one call or session keeps nobody else from being looked at."""
-        registry, now = self._core.registry, self._core.clock()
-        self._endings.tick(now)
+        registry = self._core.registry
+        self._endings.remove_leftovers(LEFTOVERS_PER_TICK)
+        self._intents.tick()
         self._calls = self._calls or deque(registry.calls.values())
         for _ in range(min(CALLS_PER_TICK, len(self._calls))):
             call = self._calls.popleft()
+            if registry.calls.get(call.id) is call:
+                self._guarded(self._endings.expire, call)
             if registry.calls.get(call.id) is call:
                 self._guarded(self._look_at_call, call)
         self._sessions = self._sessions or deque(registry.sessions.values())
@@ -75,9 +80,12 @@ class Sampling:
         events = call.cgroup.get(MEMORY_EVENTS)
         if events is None or call.state != "running":
             return
+        self._core.registry.count_lease(call)
         if events.high > call.high_seen:
             call.high_seen = events.high
-            self._grants.met_limit(call)
+            if call.lease_bytes is None:
+                self._grants.met_limit(call)
+        self._grants.leases.ask_again(call)
         if events.oom_kill:
             self._endings.tell_oom(call)
 
@@ -89,6 +97,7 @@ class Sampling:
             self._lost_session(session)
             return
         self._core.registry.commit_runtime(session, used)
+        note_peak(session, now)
         self._intents.expire(session, now)
         if session.phase_until is not None and session.phase_until <= now:
             views.update_phase(self._core, session)

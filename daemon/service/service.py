@@ -6,67 +6,132 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 import agentcg
-from agentcg.bpf import ExecEvent, OomEvent
-from agentcg.cgroups import Watcher
-from agentcg.daemon.messages import ChangeHost, Control, Executed, Health, Host
-from agentcg.daemon.service import bounds
+from agentcg.bpf import ExecEvent, ExitEvent, OomEvent
+from agentcg.cgroups import Watcher, find_mount
+from agentcg.daemon.messages import (
+    ChangeHost,
+    Control,
+    Executed,
+    Health,
+    Host,
+    PolicyFile,
+    PolicyText,
+)
+from agentcg.daemon.service import bounds, totals
+from agentcg.daemon.service.adopting import Adopting
+from agentcg.daemon.service.by_hand import ByHand
 from agentcg.daemon.service.calls import Calls
-from agentcg.daemon.service.controls import controls
+from agentcg.daemon.service.clock import CLOCK
+from agentcg.daemon.service.controls import controls, detection
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.detecting import Detecting
 from agentcg.daemon.service.endings import Endings
+from agentcg.daemon.service.forecasts import Forecasts
+from agentcg.daemon.service.found import Found
 from agentcg.daemon.service.grants import Grants
+from agentcg.daemon.service.history import History
+from agentcg.daemon.service.hooks import Hooks
 from agentcg.daemon.service.hostview import host_view
+from agentcg.daemon.service.idle import IdleWindows
 from agentcg.daemon.service.intents import Intents
 from agentcg.daemon.service.ladder import Ladder
-from agentcg.daemon.service.ladder_apply import release_all
+from agentcg.daemon.service.ladder_load import Loads
+from agentcg.daemon.service.leases import Leases
 from agentcg.daemon.service.measure import COMMANDS_KEPT
 from agentcg.daemon.service.mover import Mover
+from agentcg.daemon.service.past import Past
 from agentcg.daemon.service.peers import Peer, require_admin
+from agentcg.daemon.service.policy_watch import PolicyWatch
 from agentcg.daemon.service.pressure import PressureWatch
 from agentcg.daemon.service.reconcile import Reconciler
+from agentcg.daemon.service.release import release_all
 from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.sampling import Sampling
+from agentcg.daemon.service.scheduling import Scheduling
 from agentcg.daemon.service.sessions import Sessions
-from agentcg.daemon.service.state import LiveCall
+from agentcg.daemon.service.shares import Shares
+from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.daemon.service.tracking import BpfEvent, Tracking, wall_time
 from agentcg.errors import AgentcgError, StartupError
+from agentcg.policies.signatures import Signatures
+
+WARNINGS_MAX = 20  # of a policy, told in health; `agentcg policy check` has all of them
 
 log = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """There is nothing to catch up with."""
 
 
 class Service:
     """Sessions, calls, intents and what happens to them. `start` and `stop` on one loop.
 
     `pins`: where the programs that account are pinned, if they can be had; None: cgroup files
-    count alone. `ladder`: whether to act under memory pressure beyond what grants do.
+    count alone. `signatures`: by what calls are found that nobody declares, None: they are not
+    looked for. `ladder`: whether to act under memory pressure beyond what grants do. `history`:
+    where ended calls are kept; None: nowhere.
+    `scheduler`: whether to load the sched_ext scheduler, where the kernel has sched_ext;
+    `memory_delay`: and to have it delay calls over their leases.
     """
 
     def __init__(
-        self, root: Root, policy: PolicyInForce, *, pins: Path | None, ladder: bool = False
+        self,
+        root: Root,
+        policy: PolicyInForce,
+        *,
+        pins: Path | None,
+        signatures: Signatures | None = None,
+        ladder: bool = True,
+        history: History | None = None,
+        scheduler: bool = False,
+        memory_delay: bool = True,
     ) -> None:
-        watcher: Watcher[LiveCall | str] = Watcher()
-        self.core = Core(root, policy, watcher, Tracking(root.cgroup.path))
+        watcher: Watcher[LiveCall | LiveSession | str] = Watcher()
+        self.core = Core(
+            root, policy, watcher, Tracking(root.cgroup.path), history=history or History(None)
+        )
         self._pins = pins
-        self._mover = Mover()
+        self._mover = Mover(quick=find_mount().favordynmods)
         self._endings = Endings(self.core)
-        self._grants = Grants(self.core)
+        loads = Loads(self.core)
+        self._leases = Leases(self.core, loads, enabled=ladder)
+        self._grants = Grants(self.core, self._leases)
+        self._shares = Shares(self.core)
         self.intents = Intents(self.core)
+        self.forecasts = Forecasts(self.core)
         self.sessions = Sessions(self.core, self._endings, self._mover, self._grants)
         self.calls = Calls(self.core, self.intents, self._endings, self._mover, self._grants)
+        self._found = Found(self.core, self.calls, self._endings, self._mover)
+        adopting: Adopting | None = None
+        self.detecting: Detecting | None = None
+        if signatures is not None:
+            adopting = Adopting(self.core, self.sessions, signatures)
+            self.detecting = Detecting(self.core, self._found, adopting, signatures)
+        parts = (self.sessions, self.calls, self.intents)
+        catch_up = _nothing if self.detecting is None else self.detecting.catch_up
+        self.hooks = Hooks(self.core, parts, adopting, signatures, catch_up)
         self._sampling = Sampling(
             self.core, self._endings, self._grants, self.intents, self.sessions
         )
         self._pressure = PressureWatch(self.core)
-        self.ladder = Ladder(self.core, self._grants)
+        self.ladder = Ladder(self.core, self._grants, loads)
+        self.core.waiting.on_room = self.ladder.room_is_back
+        self.past = Past(self.core, self.calls, self.ladder)
+        self.by_hand = ByHand(self.core)
         self._climbs = ladder
+        self.idle = IdleWindows(self.core)
+        self.scheduling = Scheduling(self.core, wanted=scheduler, delays=memory_delay)
         self._reconciler = Reconciler(self.core, self._endings)
+        self._policy_watch = PolicyWatch(policy.directory, self._policy_files_changed)
         self.started_at = self.core.clock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,15 +142,23 @@ class Service:
         loop = asyncio.get_running_loop()
         self.core.apply_host_bound()
         release_all(self.core.root)
+        self.core.history.start()
         self._reconciler.run()
+        self._leases.adopt()
+        self.intents.adopt()
         self._grants.share_protection()
+        self._shares.changed()
         self._pressure.start()
+        self._policy_watch.start()
         loop.add_reader(self.core.watcher.fileno(), self._watched)
         self._tasks.append(loop.create_task(self._tick(), name="tick"))
+        self._tasks.append(loop.create_task(self.forecasts.recall(), name="recall"))
+        self._tasks.append(loop.create_task(self.idle.run(), name="idle"))
         if self._climbs:
             self._tasks.append(loop.create_task(self.ladder.run(), name="ladder"))
         if self._pins is not None:
             self._tasks.append(loop.create_task(self._start_bpf(self._pins), name="bpf"))
+        self._tasks.append(loop.create_task(self.scheduling.run(), name="scheduler"))
         self.core.bus.publish("daemon.started", f"agentcg {agentcg.__version__}")
 
     async def require_bpf(self) -> None:
@@ -95,6 +168,15 @@ class Service:
             raise StartupError(
                 f"accounting by BPF cannot be had: {self.core.tracking.reason}",
                 remedy="`agentcg doctor` says what is missing; --bpf auto starts without it",
+            )
+
+    async def require_scheduler(self) -> None:
+        """Wait until the scheduler is loaded; raises `StartupError` where it cannot be."""
+        await self.scheduling.decided.wait()
+        if self.scheduling.state != "loaded":
+            raise StartupError(
+                f"the scheduler cannot be loaded: {self.scheduling.reason}",
+                remedy="--scheduler auto starts without it",
             )
 
     def stopping(self) -> None:
@@ -107,24 +189,37 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._policy_watch.close()
         self.ladder.close()
+        self.idle.close()
+        self.scheduling.close()
         asyncio.get_running_loop().remove_reader(self.core.watcher.fileno())
+        if self.detecting is not None:
+            self.detecting.close()
         self.core.tracking.close()
         self.core.watcher.close()
         self._mover.close()
         self._grants.close()
+        self._shares.close()
         for session in self.core.registry.sessions.values():
             for call in session.calls.values():
                 call.cgroup.close()
+            for server in session.servers.values():
+                server.cgroup.close()
             session.runtime.close()
             session.cgroup.close()
         self.core.root.close()
+        self.core.history.stop()
+
+    def _policy_files_changed(self) -> None:
+        if self.core.policy.has_changed():
+            self.reload()
 
     def reload(self) -> None:
         """Take the policy on disk. It holds for what is opened and begun from now on."""
-        if self.core.policy.reload():
-            self.core.apply_host_bound()
+        if self.core.policy.reload(self.core.apply_host_bound):
             self._grants.share_protection()
+            self._shares.changed()
             self.core.bus.publish("policy.reloaded", self.core.policy.policy.source)
         else:
             self.core.bus.publish("policy.rejected", self.core.policy.error or "")
@@ -136,6 +231,9 @@ class Service:
             try:
                 if isinstance(token, LiveCall):
                     self._endings.populated_changed(token)
+                    self._leases.news(token)
+                elif isinstance(token, LiveSession):
+                    self.ladder.agents.news(token)
                 else:
                     self.ladder.wake()
                     self._pressure.fired(token)
@@ -146,11 +244,31 @@ class Service:
         while True:
             await asyncio.sleep(bounds.TICK_S)
             try:
-                self._sampling.tick()
-                if self.core.registry.sessions:
-                    self.ladder.wake()
+                await self._look()
             except Exception:  # a bug in one look must not end all looking
                 log.exception("the regular look failed")
+            if not self.core.registry.sessions:
+                await self._until_somebody_comes()
+
+    async def _look(self) -> None:
+        self.core.tracking.catch_up()
+        if not self.core.registry.calls:
+            CLOCK.follow()
+        self._sampling.tick()
+        if self.detecting is not None:
+            await self.detecting.tick()
+        self._shares.tick()
+        self.idle.wake()
+        if self.core.registry.sessions:
+            self.ladder.wake()
+
+    async def _until_somebody_comes(self) -> None:
+        """Without sessions nothing changes unannounced but the time of day."""
+        came = asyncio.Event()
+        self.core.registry.on_first = came.set
+        with suppress(TimeoutError):
+            async with asyncio.timeout(bounds.QUIET_TICK_S):
+                await came.wait()
 
     async def _start_bpf(self, pins: Path) -> None:
         tracking, registry = self.core.tracking, self.core.registry
@@ -160,6 +278,10 @@ class Service:
             tracking.untrack(cgroup_id)  # ended while no daemon was there
         for cgroup_id in list(registry.by_cgroup):
             tracking.track(cgroup_id)
+        if self.detecting is not None:
+            self.core.on_opened = self.detecting.opened
+            self.core.on_closed = self.detecting.closed
+            await self.detecting.start(pins)
 
     def _bpf_event(self, event: BpfEvent) -> None:
         call = self.core.registry.by_cgroup.get(event.cgroup_id)
@@ -169,6 +291,8 @@ class Service:
             if len(call.commands) < COMMANDS_KEPT:
                 at = wall_time(event.time_ns)
                 call.commands.append(Executed(time_s=at, pid=event.pid, argv=event.argv))
+        elif isinstance(event, ExitEvent):
+            self._found.exited(call, event.pid, event.status)
         elif isinstance(event, OomEvent):
             call.kills += 1
             call.victim = call.victim or f"{event.comm}[{event.pid}]"
@@ -178,7 +302,12 @@ class Service:
 
     def host(self) -> Host:
         """The machine, and what agents have of it."""
-        return host_view(self.core.root.cgroup, self.core.registry, self.core.memory_max_bytes())
+        core, root = self.core, self.core.root.cgroup
+        lived_s = core.clock() - self.started_at
+        return msgspec.structs.replace(
+            host_view(root, core.registry, core.memory_max_bytes(), len(core.waiting)),
+            account=totals.of_host(root, core.registry, core.tracking, lived_s),
+        )
 
     def change_host(self, peer: Peer, request: ChangeHost) -> Host:
         """Bound what all sessions together may use; it survives the daemon."""
@@ -192,18 +321,40 @@ class Service:
             root.save(before)
             raise
         self._grants.share_protection()
+        self._shares.changed()
         return self.host()
 
     def _state(self, found: list[Control]) -> Literal["ok", "degraded", "starting"]:
         if self.core.tracking.state == "starting":
             return "starting"
-        enforced = all(control.state == "enforced" for control in found)
+        enforced = all(control.state in ("enforced", "off") for control in found)
         return "ok" if enforced and self.core.policy.error is None else "degraded"
+
+    def policy(self, peer: Peer) -> PolicyText:
+        """The policy in force. Raises `Forbidden`: its files need not be for everybody."""
+        require_admin(peer, "read the policy in force")
+        policy = self.core.policy.policy
+        return PolicyText(
+            source=policy.source,
+            error=self.core.policy.error,
+            warnings=[str(warning) for warning in policy.warnings],
+            files=[PolicyFile(name=file.name, text=file.text) for file in policy.ordered],
+        )
 
     def health(self) -> Health:
         """How the daemon is, and what of it is in force."""
         core = self.core
-        found = controls(core, self._pressure.missing, self._reconciler.problems)
+        found = controls(
+            core,
+            pressure_missing=self._pressure.missing,
+            watch_missing=self._policy_watch.missing,
+            left_alone=self._reconciler.problems,
+        )
+        found += core.history.controls()
+        if self.detecting is not None:
+            lost, unplaced, quick = self.detecting.lost, self._found.unplaced, self._mover.quick
+            found.append(detection(self.detecting.reason, lost, unplaced, quick=quick))
+        found += self.scheduling.controls()
         return Health(
             state=self._state(found),
             version=agentcg.__version__,
@@ -212,7 +363,11 @@ class Service:
             uptime_s=max(0.0, core.clock() - self.started_at),
             policy=core.policy.policy.source,
             policy_error=core.policy.error,
+            policy_warnings=[
+                str(warning) for warning in core.policy.policy.warnings[:WARNINGS_MAX]
+            ],
             accounting=core.tracking.state,
             events_lost=core.tracking.events_lost,
             controls=found,
+            history=core.history.health(),
         )

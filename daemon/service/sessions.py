@@ -6,31 +6,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import pwd
-from functools import lru_cache
+from collections.abc import Sequence
 
+import msgspec
+
+from agentcg.cgroups import find_mount
+from agentcg.cgroups.origin import origin
 from agentcg.daemon.engine import wanted
 from agentcg.daemon.messages import OpenSession, Session, SessionList
-from agentcg.daemon.service import bounds, measure, views
+from agentcg.daemon.service import bounds, measure, totals, views
+from agentcg.daemon.service.clock import CLOCK
+from agentcg.daemon.service.containers import describe
 from agentcg.daemon.service.core import Core, new_id
 from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.grants import Grants
-from agentcg.daemon.service.limits import runtime_limits, session_limits
+from agentcg.daemon.service.limits import cpu_weight, runtime_limits, session_limits
 from agentcg.daemon.service.mover import Mover
-from agentcg.daemon.service.peers import Peer, held_processes, may_act
+from agentcg.daemon.service.peers import Peer, cgroup_of, held_processes, may_act, user_name
 from agentcg.daemon.service.records import (
+    RUNTIME,
     SESSION_MARK,
     TALLY,
+    Origin,
     SessionRecord,
     encode,
 )
 from agentcg.daemon.service.state import LiveSession
-from agentcg.errors import AgentcgError, CgroupError, CgroupGone, Conflict, LimitExceeded
+from agentcg.errors import (
+    AgentcgError,
+    CgroupError,
+    CgroupGone,
+    Conflict,
+    Forbidden,
+    LimitExceeded,
+)
+from agentcg.naming import USER_PREFIX, user_session
 from agentcg.policies import SessionFacts, SessionRule
 
 log = logging.getLogger(__name__)
 
-RUNTIME = "runtime"
+CGROUP_MAX = 1024  # characters of a path; a longer one is as good as not known
 _PAUSE_S = 0.01
 
 
@@ -46,7 +61,7 @@ class Sessions:
     async def open(self, peer: Peer, request: OpenSession) -> tuple[Session, bool]:
         """Open a session, or find it by name; whether it is new. Places `pids` either way.
 
-        Raises `Forbidden` (another user's session or process), `InvalidInput` (pid),
+        Raises `Forbidden` (another user's session, name or process), `InvalidInput` (pid),
         `LimitExceeded`; then nothing is left behind.
         """
         found = self._core.registry.sessions.get(request.name)
@@ -58,6 +73,8 @@ class Sessions:
             try:
                 for pidfd, pid in zip(held, request.pids, strict=True):
                     await self._mover.place(session, session.runtime, pidfd, pid)
+                if held:
+                    self._core.on_opened(session)
             except AgentcgError:
                 if found is None and self._is_unused(session):
                     self._remove(session)
@@ -78,17 +95,12 @@ class Sessions:
 
     def _create(self, peer: Peer, request: OpenSession) -> LiveSession:
         core = self._core
+        if not core.registry.sessions:  # nobody has looked at the machine's clock for a while
+            CLOCK.follow()
+        self._check_name(peer, request.name)
         self._check_room(peer)
-        facts = SessionFacts(
-            name=request.name,
-            uid=peer.uid,
-            user=user_name(peer.uid),
-            memory_bytes=core.memory_bytes(),
-            labels=request.labels,
-            asked_priority=request.priority,
-            asked_weight=request.weight,
-        )
-        rule = core.policy.policy.session(facts)
+        where = came_from(peer, request.pids)
+        rule = self._rule(peer, request, where)
         record = SessionRecord(
             id=new_id(),
             name=request.name,
@@ -100,15 +112,59 @@ class Sessions:
             rule=rule.rule,
             calls_max=rule.max_calls,
             memory_max_bytes=rule.memory_max,
+            memory_high_bytes=rule.memory_high,
+            pids_max=rule.pids_max,
+            cpu_weight=cpu_weight(rule),
             protect_bytes=wanted(request.name, rule).wanted_bytes,
             runtime_protect_bytes=rule.runtime_memory_low,
+            tenant=rule.tenant,
+            origin=where,
+            asked_priority=request.priority,
+            asked_weight=request.weight,
+            steps=rule.steps,
         )
         session = self._make(record, rule)
         core.registry.add_session(session)
         self._grants.share_protection()
         core.publish("session.opened", f"priority {record.priority}", session)
+        core.on_opened(session)
         views.update_phase(core, session)
         return session
+
+    def adopts(self, peer: Peer, request: OpenSession) -> bool:
+        """Whether the policy wants an agent that runs elsewhere to have this session.
+
+        Never one in a container: its engine counts, limits and stops by the container's cgroup.
+        """
+        where = came_from(peer, request.pids)
+        return where.container is None and self._rule(peer, request, where).adopt
+
+    def _rule(self, peer: Peer, request: OpenSession, where: Origin) -> SessionRule:
+        core = self._core
+        facts = SessionFacts(
+            name=request.name,
+            uid=peer.uid,
+            user=user_name(peer.uid),
+            memory_bytes=core.memory_bytes(),
+            labels=request.labels,
+            asked_priority=request.priority,
+            asked_weight=request.weight,
+            container=tuple(name for name in (where.container_name, where.container) if name),
+            image=where.image,
+            cgroup=where.cgroup,
+            unit=where.unit,
+        )
+        return core.policy.policy.session(facts)
+
+    @staticmethod
+    def _check_name(peer: Peer, name: str) -> None:
+        own = (user_session(peer.uid, user_name(peer.uid)), user_session(peer.uid, None))
+        if name.startswith(USER_PREFIX) and name not in own:
+            raise Forbidden(
+                f"session {name!r} is the own session of the user whom it names, not of uid "
+                f"{peer.uid}",
+                remedy=f"choose another name, or {own[0]!r}",
+            )
 
     def _check_room(self, peer: Peer) -> None:
         registry = self._core.registry
@@ -150,14 +206,19 @@ class Sessions:
         )
 
     def get(self, peer: Peer, name: str) -> Session:
-        """One session, as it is now."""
-        return measure.session_view(self._core.authorised(peer, name))
+        """One session, as it is now, with its account."""
+        session = self._core.authorised(peer, name)
+        used = totals.of_session(session, self._core.tracking, self._core.clock())
+        return msgspec.structs.replace(measure.session_view(session), account=used)
 
     async def list(self, peer: Peer) -> SessionList:
         """All sessions that the peer may see, in the order in which they were opened."""
         views = []
-        for number, session in enumerate(list(self._core.registry.sessions.values())):
-            if may_act(peer, session.uid, str(session.cgroup.path)) and not session.closing:
+        sessions = self._core.registry.sessions
+        for number, session in enumerate(list(sessions.values())):
+            if sessions.get(session.name) is not session or session.closing:
+                continue  # gone while others were listed
+            if may_act(peer, session.uid, str(session.cgroup.path)):
                 views.append(measure.session_view(session))
             if number % 16 == 15:
                 await asyncio.sleep(0)  # a long list must not hold up begins and ends
@@ -207,6 +268,7 @@ class Sessions:
         core.root.cgroup.set_attr(TALLY, str(core.registry.calls_closed).encode())
         self._remove_cgroups(session)
         self._grants.share_protection()
+        core.contenders_changed()
         core.publish("session.closed", f"{session.calls_total} calls in all", session)
 
     def lost(self, session: LiveSession) -> None:
@@ -221,17 +283,32 @@ class Sessions:
 
     def _remove_cgroups(self, session: LiveSession) -> None:
         """Remove what is left, cgroups included that processes of the session made in it."""
+        self._core.on_closed(session)
+        self._core.watcher.forget(session)
         session.closed = True
+        for server in session.servers.values():
+            server.cgroup.close()
         session.runtime.close()
         session.cgroup.close()
         with contextlib.suppress(CgroupGone):
             self._core.root.cgroup.remove_tree(session.name)
 
 
-@lru_cache(maxsize=256)
-def user_name(uid: int) -> str | None:
-    """Name of a user, for policy rules."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return None
+def came_from(peer: Peer, pids: Sequence[int]) -> Origin:
+    """Where the first of `pids`, or else the peer itself, lives before anything is moved."""
+    path = cgroup_of(pids[0], "") if pids else peer.locate()
+    if path is None:
+        return Origin()
+    if not pids:
+        path = path.removeprefix(str(find_mount().path))
+    if len(path) > CGROUP_MAX:
+        return Origin()
+    found = origin(path)
+    described = describe(found)
+    return Origin(
+        cgroup=path or "/",
+        unit=found.unit,
+        container=found.container,
+        container_name=described.name,
+        image=described.image,
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from agentcg.bpf import Accounting, Counters, ExecEvent, ExitEvent, OomEvent
+from agentcg.bpf import Accounting, Counters, Curve, ExecEvent, ExitEvent, OomEvent
+from agentcg.daemon.service.clock import CLOCK
 from agentcg.errors import BpfError
 
 log = logging.getLogger(__name__)
@@ -68,13 +68,24 @@ class Tracking:
             except BpfError as error:
                 log.warning("a call is accounted from cgroup files alone: %s", error)
 
-    def untrack(self, cgroup_id: int) -> Counters | None:
-        """Stop counting, and the counts so far."""
-        return None if self._accounting is None else self._accounting.untrack(cgroup_id)
+    def untrack(self, cgroup_id: int) -> tuple[Counters | None, Curve | None]:
+        """Stop counting, and the counts and the curve so far."""
+        return (None, None) if self._accounting is None else self._accounting.finish(cgroup_id)
 
     def counters(self, cgroup_id: int) -> Counters | None:
         """The counts so far."""
         return None if self._accounting is None else self._accounting.counters(cgroup_id)
+
+    def curve(self, cgroup_id: int) -> Curve | None:
+        """How its use went so far; None where that is not drawn, or there is nothing yet."""
+        return None if self._accounting is None else self._accounting.curve(cgroup_id)
+
+    @property
+    def curves_missing(self) -> str | None:
+        """Why no curves are drawn; None: they are."""
+        if self._accounting is None:
+            return self.reason
+        return None if self._accounting.draws_curves else "the kernel lacks sched_stat_runtime"
 
     def tracked(self) -> set[int]:
         """Leaves that are tracked, those of an earlier daemon included."""
@@ -83,7 +94,7 @@ class Tracking:
     @property
     def events_lost(self) -> int:
         """Events that found the ring buffer full."""
-        return 0 if self._accounting is None else self._accounting.events_lost
+        return 0 if self._accounting is None else self._accounting.lost
 
     def close(self) -> None:
         """Let go; the pinned programs go on counting for the next daemon."""
@@ -94,5 +105,5 @@ class Tracking:
 
 
 def wall_time(boottime_ns: int) -> float:
-    """Seconds since the epoch of a CLOCK_BOOTTIME reading."""
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - boottime_ns / 1e9)
+    """Seconds since the epoch of a CLOCK_BOOTTIME reading, by the daemon's clock."""
+    return CLOCK.boot_time + boottime_ns / 1e9

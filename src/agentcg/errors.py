@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from typing import ClassVar
+
+TYPE_CHECKING = False  # as a type checker has it: importing typing takes a tool call's time
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class AgentcgError(Exception):
@@ -134,6 +137,17 @@ class TraceError(AgentcgError):
     """A recorded trace cannot be read."""
 
     code = "trace"
+
+
+class HistoryError(AgentcgError):
+    """The history cannot be written or read. `set_aside`: where its database is of no use to this
+    daemon, why, in a word for its new name; "" where trying again later may help."""
+
+    code = "history"
+
+    def __init__(self, message: str, *, remedy: str = "", set_aside: str = "") -> None:
+        self.set_aside = set_aside
+        super().__init__(message, remedy=remedy)
 
 
 class StartupError(AgentcgError):

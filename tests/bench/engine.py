@@ -44,7 +44,7 @@ MIB = 1 << 20
 SIZES = (100, 1000, 10_000)
 CALLS_PER_SESSION = 10
 REPETITIONS = 5
-ROOMS_PERCENT = (50, 18, 11, 5, 1)
+ROOMS_PERCENT = (50, 18, 3, 2, 1)
 COMMAND = "cd /srv/project && PYTHONPATH=. timeout 600 python3 -m pytest -x tests/unit 2>&1 | tail"
 REQUEST = CallRequest("Bash", COMMAND, wait_s=10.0)
 

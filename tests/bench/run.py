@@ -48,6 +48,7 @@ class Bench:
 BENCHES = (
     Bench("messages", "PYTHON tests/bench/messages.py"),
     Bench("engine", "PYTHON tests/bench/engine.py"),
+    Bench("needs", "PYTHON tests/bench/needs.py"),
     Bench("api", "PYTHON tests/bench/api.py"),
     # An emulated machine has a tenth of the speed: fewer pairs, at a lower rate.
     Bench(
@@ -65,7 +66,13 @@ BENCHES = (
         " --socket /run/agentcg/agentcg.sock",
         guest=True,
     ),
+    Bench("hooks", "PYTHON tests/bench/hooks.py --claude 20"),
+    Bench("reaction", f"{START_DAEMON}PYTHON tests/bench/reaction.py", guest=True),
     Bench("bpf", "PYTHON tests/bench/bpf_cost.py"),
+    Bench("overhead", "PYTHON tests/bench/overhead.py --favordynmods"),
+    Bench("detection", "PYTHON tests/bench/detection.py --favordynmods"),
+    Bench("attribution", "PYTHON tests/bench/attribution.py"),
+    Bench("exec-load", "PYTHON tests/bench/exec_load.py"),
     Bench("guest", f"{GUEST} bench --cold-build"),
 )
 

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import compileall
+import os
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,45 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     The daemon's unit cannot write where it is installed, so it would do so at every start.
     """
     compileall.compile_dir(Path(agentcg.__file__).parent, quiet=1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--deal",
+        action="store_true",
+        help="run each file that depends on no kernel in one of the guests alone, not in all",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "any_kernel: the same on every kernel; see --deal")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --deal: leave to the other guests what is theirs."""
+    if not config.getoption("--deal"):
+        return
+    number, guests = map(int, os.environ.get("AGENTCG_GUEST_SHARE", "0/1").split("/"))
+    free = sorted({item.path for item in items if item.get_closest_marker("any_kernel")})
+    theirs = {path for place, path in enumerate(free) if place % guests != number}
+    config.hook.pytest_deselected(items=[item for item in items if item.path in theirs])
+    items[:] = [item for item in items if item.path not in theirs]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure is shown with what the daemon had to say."""
+    report = yield
+    if report.failed:
+        words = [
+            "journalctl",
+            "--unit=agentcgd",
+            "--lines=40",
+            "--no-pager",
+            "--output=short-precise",
+        ]
+        journal = subprocess.run(words, capture_output=True, text=True, check=False)
+        report.sections.append(("journal of agentcgd", journal.stdout))
+    return report

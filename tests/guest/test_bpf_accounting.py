@@ -39,7 +39,7 @@ from agentcg.errors import BpfError
 try:
     accounting = Accounting.open(sys.argv[1])
     accounting.track(1)
-    print(accounting.untrack(1) is not None)
+    print(accounting.untrack(1) is not None and accounting.draws_curves)
 except BpfError as error:
     print(error)
 """

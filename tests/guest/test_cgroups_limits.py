@@ -26,6 +26,7 @@ from agentcg.cgroups import (
     knobs,
     spawn_into,
 )
+from agentcg.cgroups.values import DEFAULTS, beyond_defaults
 from agentcg.errors import CgroupError
 from cgroup_support import own_cgroup, process, until
 
@@ -75,6 +76,14 @@ def test_every_limit_is_applied_and_read_back(leaf: Cgroup) -> None:
     assert leaf.limits() == limits
 
 
+def test_a_new_cgroup_has_the_limits_that_need_not_be_written(leaf: Cgroup) -> None:
+    """What is left out for a cgroup that has just been made is what the kernel gave it."""
+    assert leaf.limits() == DEFAULTS
+    wanted = DEFAULTS._replace(memory_high=64 * MIB, cpu_weight=7)
+    leaf.apply(beyond_defaults(wanted))
+    assert leaf.limits() == wanted
+
+
 def test_limits_are_lifted_with_max(leaf: Cgroup) -> None:
     """MAX is the kernel's "max"; what is None stays."""
     leaf.apply(Limits(memory_max=MIB, pids_max=1, cpu_max=CpuMax(1000), cpu_weight=7))
@@ -101,12 +110,13 @@ def test_the_other_knobs(leaf: Cgroup) -> None:
 
 
 def test_usage_has_every_figure(leaf: Cgroup) -> None:
-    """With all controllers nothing is None, and memory that is held is seen."""
+    """With all controllers nothing is None but what the kernel lacks, and held memory is seen."""
     pid = python(leaf, HOLDS.format(size=32 * MIB))
     # Not memory.current: it counts page tables too, and is there before the last page is.
     until(lambda: (stat := leaf.usage().memory_stat) is not None and (stat.anon or 0) > 32 * MIB)
     usage = leaf.usage()
-    assert [name for name in usage.__slots__ if getattr(usage, name) is None] == []
+    frozen = [] if (leaf.path / "cgroup.stat.local").exists() else ["frozen_us"]  # since 6.18
+    assert [name for name in usage._fields if getattr(usage, name) is None] == frozen
     assert (usage.memory_current or 0) > 32 * MIB
     assert usage.memory_stat is not None
     assert usage.memory_stat.pgfault is not None

@@ -19,11 +19,14 @@ import pytest
 from agentcg.daemon.client import Client
 from agentcg.errors import Unavailable
 
+pytestmark = pytest.mark.any_kernel
+
 POLICY = Path("/etc/agentcg/policies.d/50-cli.yaml")
 MIB = 1 << 20
 ROOT, SOMEBODY = 0, 4711  # no such user, no such group: only what everybody may do
 NUMBERS = count()
-PATIENCE_S = 120.0  # the guest is emulated
+PATIENCE_S = 300.0  # the guest is emulated; only ever spent by a failure
+FINE = ("enforced", "off")  # extras are off until they are asked for, or where the kernel has none
 
 
 def agentcg(*words: str, uid: int = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -193,12 +196,12 @@ def test_doctor() -> None:
     """On a stock Debian with bcc everything holds; without the daemon only that is missing."""
     done = agentcg("doctor", "--json")
     report = json.loads(done.stdout)
-    weak = [control for control in report["controls"] if control["state"] != "enforced"]
+    weak = [control for control in report["controls"] if control["state"] not in FINE]
     assert (done.returncode, report["daemon"], report["state"], weak) == (0, "running", "ok", [])
     systemctl("stop", "agentcgd.service", "agentcg.socket")
     absent = agentcg("doctor", "--json")
     report = json.loads(absent.stdout)
-    weak = [control for control in report["controls"] if control["state"] != "enforced"]
+    weak = [control for control in report["controls"] if control["state"] not in FINE]
     assert (absent.returncode, report["daemon"], weak) == (3, "absent", [])
     systemctl("start", "agentcg.socket", "agentcgd")
 

@@ -15,17 +15,10 @@ import pytest
 
 from cgroup_support import process, until
 from daemon_support import Api, fresh, stream
+from systemd_support import PATIENCE_S, SOCKET, accounting, knob, policy, systemctl
 
-SOCKET = Path("/run/agentcg/agentcg.sock")
-POLICIES = Path("/etc/agentcg/policies.d")
 MIB = 1 << 20
-PATIENCE_S = 120.0  # the guest is emulated
 ALLOCATE = "import sys, time; sys.stdin.readline(); x = bytearray({} << 20); time.sleep(1000)"
-
-
-def systemctl(*arguments: str) -> str:
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +30,6 @@ def api() -> Iterator[Api]:
     yield daemon
     for session in daemon.get("/v1/sessions")["sessions"]:
         daemon.ask("DELETE", f"/v1/sessions/{session['name']}?kill=true")
-
-
-def accounting(daemon: Api) -> str:
-    try:
-        return str(daemon.get("/v1/health")["accounting"])
-    except OSError:
-        return "starting"
-
-
-@contextmanager
-def policy(text: str) -> Iterator[None]:
-    """A site's policy, in force within the block."""
-    POLICIES.mkdir(parents=True, exist_ok=True)
-    path = POLICIES / "50-test.yaml"
-    path.write_text(text)
-    try:
-        systemctl("reload", "agentcgd")
-        yield
-    finally:
-        path.unlink()
-        systemctl("reload", "agentcgd")
 
 
 @contextmanager
@@ -76,32 +48,38 @@ def go(child: subprocess.Popen[bytes]) -> None:
     child.stdin.flush()
 
 
-def knob(path: str, name: str) -> str:
-    return (Path(path) / name).read_text().strip()
-
-
 def test_nothing_is_missing_here(api: Api) -> None:
-    """On a stock Debian with bcc every control is enforced and accounting is by BPF."""
+    """On a stock Debian with bcc every control is enforced and accounting is by BPF; extras are
+    off until they are asked for."""
+    until(lambda: not _being_attached(api), PATIENCE_S)
     health = api.get("/v1/health")
-    lacking = {c["name"]: c["detail"] for c in health["controls"] if c["state"] != "enforced"}
+    fine = ("enforced", "off")
+    lacking = {c["name"]: c["detail"] for c in health["controls"] if c["state"] not in fine}
     assert lacking == {}
     assert (health["state"], health["accounting"]) == ("ok", "bpf")
 
 
+def _being_attached(api: Api) -> bool:
+    return any("attached" in c["detail"] for c in api.get("/v1/health")["controls"])
+
+
 def test_grant_is_what_the_kernel_enforces(api: Api) -> None:
-    """The files of the leaf say what the grant says."""
+    """The files of the leaf say what the grant says; memory is its lease, which begins at no less
+    than what was asked for where there is room, and grows to the grant."""
     name = fresh()
     session = api.open(name, priority="low")
     call = api.begin(name, memory_bytes=64 * MIB, cpu="low")
     grant, leaf = call["grant"], call["cgroup"]
     assert grant["memory_high_bytes"] >= 64 * MIB
-    assert knob(leaf, "memory.high") == str(grant["memory_high_bytes"])
+    assert 64 * MIB <= int(knob(leaf, "memory.high")) <= grant["memory_high_bytes"]
     assert knob(leaf, "cpu.weight") == str(grant["cpu_weight"])
     assert knob(leaf, "pids.max") == str(grant["pids_max"])
     assert knob(leaf, "memory.oom.group") == "1"
     until(lambda: knob(session["runtime"], "memory.low") != "0")
     changed = api.good("PATCH", f"/v1/calls/{call['id']}", {"memory_bytes": 96 * MIB})
-    assert knob(leaf, "memory.high") == str(changed["grant"]["memory_high_bytes"])
+    most = changed["grant"]["memory_high_bytes"]
+    assert most > grant["memory_high_bytes"]
+    assert 64 * MIB <= int(knob(leaf, "memory.high")) <= most
     api.good("DELETE", f"/v1/sessions/{name}")
 
 
@@ -164,10 +142,10 @@ def test_oom_kills_the_call_and_not_the_agent(api: Api) -> None:
 
 
 def test_call_that_declared_too_little_is_widened_while_there_is_room(api: Api) -> None:
-    """A wrong declaration does not stall a call on an idle host: its memory.high follows."""
+    """A wrong declaration does not stall a call on an idle host: its lease grows."""
     name = fresh()
     api.open(name)
-    with waiting(ALLOCATE.format(150)) as tool, stream(api, f"/v1/events?session={name}") as events:
+    with waiting(ALLOCATE.format(150)) as tool:
         call = api.begin(name, pid=tool.pid, memory_bytes=32 * MIB)
         go(tool)
         until(
@@ -177,8 +155,10 @@ def test_call_that_declared_too_little_is_widened_while_there_is_room(api: Api) 
             ),
             PATIENCE_S,
         )
-        kinds = [event["kind"] for event in events.take(4)]
-    assert "grant.changed" in kinds
+        actions = api.get(f"/v1/calls/{call['id']}/actions")["actions"]
+    assert [action["kind"] for action in actions] == ["grant", "lease"]
+    assert actions[-1]["reason"].startswith("may grow to ")
+    assert actions[-1]["size_bytes"] > 150 * MIB
     assert api.good("DELETE", f"/v1/sessions/{name}?kill=true") == b""
 
 
@@ -198,7 +178,8 @@ def test_call_over_its_grant_without_room_is_told(api: Api) -> None:
         api.good("PATCH", "/v1/host", {})
         api.good("DELETE", f"/v1/sessions/{name}?kill=true")
     assert told["call.over_grant"]["call"] == call["id"]
-    assert told["call.over_grant"]["feedback"]["code"] == "over-grant"
+    # The bound leaves it 32 MiB or less: which of the two it meets first is a matter of moments.
+    assert told["call.over_grant"]["feedback"]["code"] in ("over-grant", "no-room")
     assert "memory" in told["pressure"]["text"]
 
 
@@ -232,7 +213,8 @@ def test_kill_dash_nine_under_load_loses_nothing(api: Api) -> None:
         until(lambda: accounting(api) != "starting", PATIENCE_S)
         kept = api.get(f"/v1/calls/{call['id']}")
         assert (kept["state"], kept["grant"]) == ("running", call["grant"])
-        assert knob(call["cgroup"], "memory.high") == str(call["grant"]["memory_high_bytes"])
+        # How much of its grant it may take at the moment is its lease; that it is bounded is kept.
+        assert 0 < int(knob(call["cgroup"], "memory.high")) <= call["grant"]["memory_high_bytes"]
         running = api.get(f"/v1/calls?session={name}&state=running&limit=1024")["calls"]
         assert {c["id"] for c in running} >= {*answered, call["id"]}
         assert agent.poll() is None

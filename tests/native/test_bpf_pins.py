@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from ctypes import byref, c_uint32, sizeof
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,27 @@ def _start(script: str, **environment: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, **environment},
     )
+
+
+def program_of(link: Path) -> int:
+    """The kernel's id of the program of a pinned link."""
+    descriptor = libbpf.get_pinned(link)
+    info = (c_uint32 * 32)()  # struct bpf_link_info: type, id, prog_id
+    size = c_uint32(sizeof(info))
+    libbpf.checked(libbpf.library().bpf_obj_get_info_by_fd(descriptor, info, byref(size)), "link")
+    os.close(descriptor)
+    return int(info[2])
+
+
+def test_three_programs_see_what_one_may_miss(root: Path) -> None:
+    """Execs and exits are seen by several programs each, not by one that is attached repeatedly:
+    the kernel runs no program within itself."""
+    accounting = Accounting.open(root)
+    links = sorted(root.glob("*/link_*"))
+    assert len({program_of(link) for link in links}) == len(links)
+    for name in ("exec", "exit", "ran", "gone"):
+        assert len([link for link in links if link.name.startswith(f"link_on_{name}_")]) == 3
+    accounting.close()
 
 
 def test_killed_daemon_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +94,7 @@ def test_events_lost_are_counted(root: Path) -> None:
         assert counters is not None
         assert (counters.execs, counters.exits) == (1, 301)
         assert 0 < counters.events_lost == 302 - read
-        assert accounting.events_lost == counters.events_lost
+        assert accounting.lost == counters.events_lost
     accounting.close()
 
 
@@ -181,6 +203,8 @@ def test_mirrors_match_the_loaded_program(root: Path) -> None:
     with Btf.loaded(libbpf.btf_id_of_map(fd)) as loaded:
         for name, mirror in (
             ("agentcg_account", records.AccountRecord),
+            ("agentcg_curve", records.CurveRecord),
+            ("agentcg_point", records.PointRecord),
             ("agentcg_event", records.EventRecord),
             ("agentcg_exec", records.ExecRecord),
         ):
@@ -230,7 +254,7 @@ def test_without_bpffs(tmp_path: Path) -> None:
 def test_compiler_errors_are_short(capfd: pytest.CaptureFixture[str]) -> None:
     """Of the compiler's log only the errors themselves are kept."""
     with pytest.raises(BpfError):
-        compile.load_program({"DEPTH": 4})
+        compile.load_program({"DEPTH": 4}, "accounting.c")
     reason = essence(capfd.readouterr().err)
     assert "OFF_TASK_CGROUPS" in reason
     assert len(reason) < 700

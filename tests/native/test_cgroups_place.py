@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import signal
@@ -18,7 +17,14 @@ import pytest
 
 from agentcg.cgroups import Cgroup, find_mount, fork_into, spawn_into
 from agentcg.errors import CgroupError, CgroupGone, InvalidInput, SpawnError
-from cgroup_support import cgroup_of, exit_status, own_cgroup, process, until
+from cgroup_support import (
+    cgroup_of,
+    exit_status,
+    own_cgroup,
+    process,
+    spawn_same_pid,
+    until,
+)
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -43,20 +49,6 @@ def output_of(cgroup: Cgroup, *argv: str, **options: object) -> tuple[int, str]:
     with os.fdopen(read_fd) as pipe:
         text = pipe.read()
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
-
-
-def spawn_same_pid(pid: int) -> int:
-    """A child with the number `pid`, which must be free (clone3 with `set_tid`)."""
-    numbers = (ctypes.c_int * 1)(pid)
-    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size,
-    # tls, set_tid, set_tid_size, cgroup
-    args = (ctypes.c_uint64 * 11)(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0,
-                                  ctypes.addressof(numbers), 1, 0)  # fmt: skip
-    child = ctypes.PyDLL(None).syscall(435, args, ctypes.sizeof(args))
-    if child == 0:
-        while True:
-            signal.pause()
-    return int(child)
 
 
 def test_by_number(top: Cgroup) -> None:

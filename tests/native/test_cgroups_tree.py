@@ -108,6 +108,18 @@ def test_removing_what_is_gone_is_fine(top: Cgroup) -> None:
     assert top.children() == []
 
 
+def test_a_held_cgroup_is_removed_and_no_other_one_of_its_name(top: Cgroup) -> None:
+    """Whoever has a handle need not open it again; gone already is fine."""
+    with top.create("leaf") as leaf:
+        top.remove_held(leaf)
+        assert top.children() == []
+        top.remove_held(leaf)
+        with top.create("leaf"):
+            top.remove_held(leaf)
+            assert top.children() == ["leaf"]
+    top.remove("leaf")
+
+
 def test_removal_waits_for_the_dying(top: Cgroup) -> None:
     """Right after the kill the kernel still answers EBUSY; removal takes that in its stride."""
     for _ in range(20):

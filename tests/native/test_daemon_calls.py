@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,20 @@ def test_call_waits_for_room_and_then_goes_ahead(daemon: Daemon) -> None:
     assert daemon.ask("DELETE", f"/v1/sessions/{name}").status == 204
 
 
+def test_calls_that_wait_are_counted(daemon: Daemon) -> None:
+    """The host says how many wait for room; they begin when it is back."""
+    name = fresh()
+    daemon.open(name)
+    holds = daemon.begin(name, memory_bytes=daemon.get("/v1/host")["memory_total_bytes"])
+    with ThreadPoolExecutor() as threads:
+        waits = threads.submit(daemon.begin, name, memory_bytes=64 << 20, wait_s=20)
+        until(lambda: daemon.get("/v1/host")["calls_waiting"] == 1)
+        daemon.end(holds["id"])
+        assert waits.result()["feedback"][0]["code"] == "waited"
+    assert daemon.get("/v1/host")["calls_waiting"] == 0
+    assert daemon.ask("DELETE", f"/v1/sessions/{name}").status == 204
+
+
 def test_calls_are_listed_by_session_state_and_number(daemon: Daemon) -> None:
     """The filters of the list, and its order: as the calls began."""
     name = fresh()
@@ -216,6 +231,20 @@ def test_calls_are_listed_by_session_state_and_number(daemon: Daemon) -> None:
     assert mine == ids
     assert [call["id"] for call in running] == ids[1:]
     assert [call["id"] for call in latest] == ids[2:]
+
+
+def test_calls_that_end_while_they_are_listed_are_listed_as_ended(daemon: Daemon) -> None:
+    """A long list pauses for others' requests; what those end has no cgroup to be read any more."""
+    names = [fresh() for _ in range(5)]
+    for name in names:
+        daemon.open(name)
+    ids = [daemon.begin(name)["id"] for name in names * 30]
+    with ThreadPoolExecutor(1) as ending:
+        done = ending.submit(lambda: [daemon.end(call_id) for call_id in reversed(ids)])
+        while not done.done():
+            listed = daemon.get("/v1/calls?limit=500")["calls"]
+            assert [call["id"] for call in listed if call["session"] in names] == ids
+        done.result()
 
 
 def test_phase_follows_the_calls(daemon: Daemon) -> None:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,3 +235,28 @@ def test_neither_init_nor_the_daemon_can_be_placed(daemon: Daemon, which: str) -
     found = problem(daemon, "POST", "/v1/sessions", {"name": fresh(), "pids": [pid]})
     assert (found["status"], found["field"]) == (400, "pid")
     assert str(daemon.root) not in Path(f"/proc/{pid}/cgroup").read_text()
+
+
+def test_large_bodies_of_a_user_are_bounded(daemon: Daemon) -> None:
+    """What hooks are given may be 1 MiB: of those that do not end 64 are taken, and the memory of
+    the daemon is not the user's to fill. Others, and small ones, go on."""
+    head = b"POST /v1/hooks/claude-code HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{"
+
+    def flood() -> list[bytes]:
+        with contextlib.ExitStack() as stack:
+            links = []
+            for _ in range(70):
+                link = stack.enter_context(socket.socket(socket.AF_UNIX))
+                link.settimeout(1)
+                link.connect(str(daemon.path))
+                link.sendall(head % (1 << 20))
+                links.append(link)
+            answers = []
+            for link in links[64:]:
+                answers.append(link.recv(100).split()[1])
+            answers.append(str(daemon.ask("POST", "/v1/hooks/x", {}).status).encode())
+            return answers
+
+    assert as_user(4303, flood) == [b"429"] * 6 + [b"204"]
+    large = {"hook_event_name": "x", "error": "x" * 100_000}
+    assert daemon.ask("POST", "/v1/hooks/x", large).status == 204

@@ -23,17 +23,32 @@ EXAMPLES = settings(
 )
 # Never a living process: as root any could be moved. And no waiting for room.
 FIXED: dict[str, Any] = {"pid": [None], "pids": [[]], "wait_s": [0, 0.01]}
+# Nor may a shell that asks for a place, which here is pytest, get one.
+FIXED |= {"session": ["unknown"], "call": ["abcdefgh"]}
 OPERATIONS = [
     ("GET", "/v1/health"), ("GET", "/v1/host"), ("PATCH", "/v1/host"),
     ("POST", "/v1/sessions"), ("GET", "/v1/sessions"),
     ("GET", "/v1/sessions/{session}"), ("DELETE", "/v1/sessions/{session}"),
     ("POST", "/v1/sessions/{session}/intents"), ("GET", "/v1/sessions/{session}/intents"),
+    ("PATCH", "/v1/sessions/{session}/intents/{intent}"),
+    ("DELETE", "/v1/sessions/{session}/intents/{intent}"),
+    ("GET", "/v1/sessions/{session}/calibration"), ("GET", "/v1/forecast"),
     ("POST", "/v1/sessions/{session}/calls"), ("GET", "/v1/sessions/{session}/calls"),
     ("GET", "/v1/calls"), ("GET", "/v1/calls/{call}"), ("PATCH", "/v1/calls/{call}"),
     ("GET", "/v1/calls/{call}/actions"), ("GET", "/v1/sessions/{session}/actions"),
+    ("GET", "/v1/history"), ("GET", "/v1/calls/{call}/curve"),
+    ("POST", "/v1/calls/{call}/freeze"), ("POST", "/v1/calls/{call}/thaw"),
+    ("POST", "/v1/calls/{call}/kill"), ("GET", "/v1/policy"),
+    ("POST", "/v1/hooks/{client}"), ("POST", "/v1/shells"),
     ("POST", "/v1/calls/{call}/end"), ("GET", "/v1/openapi.json"), ("GET", "/metrics"),
 ]  # fmt: skip
-WITH_BODY = [one for one in OPERATIONS if one[0] in ("POST", "PATCH")]
+BY_HAND = ("/freeze", "/thaw", "/kill")  # without a body
+ANY_BODY = "/v1/hooks/{client}"  # whatever a client gives its hook
+WITH_BODY = [
+    one
+    for one in OPERATIONS
+    if one[0] in ("POST", "PATCH") and not one[1].endswith(BY_HAND) and one[1] != ANY_BODY
+]
 
 
 class World(NamedTuple):
@@ -62,9 +77,13 @@ def targets(world: World, path: str) -> st.SearchStrategy[str]:
     known = world.api.open("known")["name"]
     calls = [world.api.begin(known)["id"] for _ in range(2)]
     world.api.end(calls[0])
+    declared = {"kind": "call", "memory_bytes": 1 << 20}
+    intent = world.api.good("POST", f"/v1/sessions/{known}/intents", declared)["id"]
     values = {
         "session": st.sampled_from([known, "unknown"]),
         "call": st.sampled_from([*calls, "abcdefgh"]),
+        "client": st.sampled_from(["claude-code", "unknown"]),
+        "intent": st.sampled_from([intent, "abcdefgh"]),
     }
     names = re.findall(r"{(\w+)}", path)
     return st.fixed_dictionaries({name: values[name] for name in names}).map(

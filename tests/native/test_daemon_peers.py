@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentcg.daemon.service.peers import cgroup_of
+from cgroup_support import own_cgroup, process
 from daemon_support import Daemon, as_user, fresh, own_daemon
 
 ALICE, BOB = 4301, 4302
@@ -99,3 +104,45 @@ def test_session_of_a_like_name_is_another_session(daemon: Daemon) -> None:
         return as_user(BOB, lambda: daemon.ask("GET", f"/v1/sessions/{other['name']}").status)
 
     assert as_user(0, enter) == 403
+
+
+def test_nobody_opens_another_user_s_own_session(daemon: Daemon) -> None:
+    """Else whoever came first would own the session that the other's commands run in."""
+
+    def names() -> list[int]:
+        wanted = (f"user-{ALICE}", f"user-{BOB}", "user-root", "user-", "user-x")
+        return [daemon.ask("POST", "/v1/sessions", {"name": name}).status for name in wanted]
+
+    assert as_user(ALICE, names) == [201, 403, 403, 403, 403]
+    assert daemon.ask("POST", "/v1/sessions", {"name": f"user-{BOB}"}).status == 403
+    assert daemon.ask("POST", "/v1/sessions", {"name": "user-root"}).status == 201
+
+
+def test_connections_wait_while_descriptors_are_short() -> None:
+    """Nothing is refused or logged over and over; whoever waits is served when there are some."""
+    with own_daemon() as daemon, contextlib.ExitStack() as stack:
+        assert daemon.process is not None
+        used = len([*Path(f"/proc/{daemon.process.pid}/fd").iterdir()])
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (used + 8, used + 8))
+        for _ in range(100):
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(daemon.path))
+        connection.settimeout(1.0)
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        stack.close()
+        assert daemon.get("/v1/health")["pid"] == daemon.process.pid
+        assert daemon.stop().count("new connections have to wait") == 1
+
+
+def test_cgroup_with_a_name_that_is_no_text() -> None:
+    """Users name cgroups of theirs as they like: the daemon reads all of them."""
+    with own_cgroup() as cgroup, process() as child:
+        odd = os.fsencode(cgroup.path) + b"/\xff"
+        os.mkdir(odd)  # noqa: PTH102 - a name that is no text
+        (Path(os.fsdecode(odd)) / "cgroup.procs").write_text(str(child.pid))
+        assert cgroup_of(child.pid, "") == f"/{cgroup.path.name}/\\xff"
+        child.kill()
+        child.wait()
+        os.rmdir(odd)  # noqa: PTH106

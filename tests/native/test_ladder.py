@@ -6,16 +6,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from agentcg.daemon.engine.ladder_model import Load, SessionLoad
 from agentcg.daemon.messages import BeginCall, Call, EndCall, OpenSession
-from agentcg.daemon.service.ladder_apply import LADDER_MARK
 from agentcg.daemon.service.ladder_load import Loads
 from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.release import LADDER_MARK
 from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
@@ -36,7 +36,7 @@ class Scripted(Loads):
     def root(self) -> Load:
         return Load(BOUND, BOUND - self.room * MIB, BOUND, 0.0, 0)
 
-    def sessions(self) -> tuple[SessionLoad, ...]:
+    def sessions(self, look_at: Callable[[LiveCall], None]) -> tuple[SessionLoad, ...]:
         for call in self._core.registry.calls.values():
             call.memory_bytes = 100 * MIB
         return tuple(self.of_session(s) for s in self._core.registry.sessions.values())
@@ -68,7 +68,9 @@ class Running:
         return self.service.core.registry.calls[call.id]
 
     def steps(self, call: Call) -> list[str]:
-        return [action.kind for action in self.service.ladder.of_call(ROOT, call.id).actions]
+        """What was done to it after its begin."""
+        actions = self.service.ladder.of_call(ROOT, call.id).actions
+        return [action.kind for action in actions if action.kind not in ("grant", "lease")]
 
     async def until_frozen(self, call: Call, frozen: bool) -> None:
         async with asyncio.timeout(10):
@@ -102,11 +104,11 @@ async def test_up_the_ladder_and_down_again(running: Running) -> None:
     is on the leaf all the while, and the call of high priority is left alone."""
     leaf = running.live(running.old).cgroup
     running.told()
-    await running.look(room=110)
+    await running.look(room=35)
     assert (running.live(running.old).step, leaf.get_attr(LADDER_MARK)) == (
         "throttled", b"throttled"
     )  # fmt: skip
-    await running.look(room=50)
+    await running.look(room=20)
     await running.until_frozen(running.old, True)
     await running.until_frozen(running.young, True)
     assert leaf.get_attr(LADDER_MARK) == b"frozen"
@@ -126,7 +128,7 @@ async def test_up_the_ladder_and_down_again(running: Running) -> None:
 
 async def test_a_killed_call_is_explained_to_its_agent(running: Running) -> None:
     """One low call dies, frozen as it is; its end says who killed it, at what, and a way on."""
-    for room in (110, 50, 10):
+    for room in (35, 20, 8):
         await running.look(room)
     async with asyncio.timeout(10):
         while running.young.id in running.service.core.registry.calls:  # noqa: ASYNC110 - likewise
@@ -144,8 +146,8 @@ async def test_a_killed_call_is_explained_to_its_agent(running: Running) -> None
 
 async def test_a_clean_stop_holds_nobody_back(running: Running) -> None:
     """Whoever is frozen when the daemon is stopped goes on."""
-    await running.look(room=110)
-    await running.look(room=50)
+    await running.look(room=35)
+    await running.look(room=20)
     await running.until_frozen(running.young, True)
     running.service.ladder.close()
     await running.until_frozen(running.young, False)

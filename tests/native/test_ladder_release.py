@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from agentcg.cgroups import Cgroup
-from agentcg.daemon.service.ladder_apply import LADDER_MARK
+from agentcg.daemon.service.release import LADDER_MARK
 from cgroup_support import process, until
 from daemon_support import Daemon, own_daemon
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    with own_daemon() as running:
+    with own_daemon("--require", "none", "--bpf", "off", "--no-guard") as running:
         yield running
 
 
@@ -76,6 +76,14 @@ def test_what_was_frozen_by_others_stays_frozen(daemon: Daemon) -> None:
         assert state(call) == (True, None)
         with Cgroup.open(Path(call["cgroup"])) as leaf:
             leaf.freeze(False)
+
+
+def test_a_guard_lets_go_where_no_daemon_comes_back() -> None:
+    """Without a service manager: what is frozen goes on after kill -9, and by itself."""
+    with own_daemon() as daemon, held_back(daemon, "guarded") as call:
+        daemon.kill()
+        until(lambda: state(call) == (False, None))
+        daemon.start()
 
 
 def test_nothing_to_release(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,14 +19,22 @@ from agentcg.daemon.api import bounds as api_bounds
 from agentcg.daemon.api import listen
 from agentcg.daemon.api.routes import ROUTES
 from agentcg.daemon.api.server import Server
-from agentcg.daemon.messages import BeginCall, DeclareIntent, EndCall, OpenSession
+from agentcg.daemon.messages import (
+    BeginCall,
+    Call,
+    ChangeHost,
+    DeclareIntent,
+    EndCall,
+    EndReason,
+    OpenSession,
+)
 from agentcg.daemon.service import bounds
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
-from agentcg.daemon.service.state import LiveSession
-from agentcg.errors import Conflict, LimitExceeded
+from agentcg.daemon.service.state import LiveCall, LiveSession
+from agentcg.errors import CgroupError, Conflict, InvalidInput, LimitExceeded
 from cgroup_support import own_cgroup, process
 
 ROOT = Peer(uid=0, pid=os.getpid(), admin=True, locate=lambda: None)
@@ -56,6 +67,26 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         await service.stop()
 
 
+async def test_nobody_is_looked_after_while_there_is_no_session(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host without agents is left asleep; the first session has the daemon look again."""
+    looks = asyncio.Queue[None]()
+    monkeypatch.setattr(bounds, "TICK_S", 0.01)
+    monkeypatch.setattr(running.service._sampling, "tick", lambda: looks.put_nowait(None))
+    for _ in range(3):
+        await looks.get()
+    await running.service.sessions.close(ROOT, "a", kill=False)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            for _ in range(10):
+                await looks.get()
+            pytest.fail("it looks all the time")
+    await running.service.sessions.open(ROOT, OpenSession(name="b"))
+    for _ in range(3):
+        await looks.get()
+
+
 async def test_call_into_which_nothing_is_placed_expires(running: Running) -> None:
     """A caller that died between begin and start leaves no call for ever."""
     call = await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
@@ -65,6 +96,45 @@ async def test_call_into_which_nothing_is_placed_expires(running: Running) -> No
     ended = running.service.calls.get(ROOT, call.id)
     assert (ended.state, ended.end_reason) == ("ended", "expired")
     assert running.service.calls.end(ROOT, call.id, EndCall(exit_status=1)).exit_status == 1
+
+
+async def test_trouble_with_one_call_keeps_no_other_from_being_looked_at(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the kernel's in one leaf is logged; the next call expires all the same."""
+    calls = [await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash")) for _ in "ab"]
+    endings = running.service._endings
+    end = endings.end
+
+    def refused(call: LiveCall, reason: EndReason) -> Call:
+        if call.id == calls[0].id:
+            raise CgroupError("/a", "memory.stat", None, errno.EMFILE)
+        return end(call, reason)
+
+    monkeypatch.setattr(endings, "end", refused)
+    running.later(bounds.UNUSED_CALL_S + 1)
+    states = [running.service.calls.get(ROOT, call.id).state for call in calls]
+    assert states == ["running", "ended"]
+
+
+async def test_what_was_told_is_not_told_again_by_the_next_daemon(tmp_path: Path) -> None:
+    """That a call met its limit or the OOM killer is news once."""
+    with own_cgroup() as parent:
+        told = []
+        for number in range(2):
+            root = Root.open(parent.path / "sessions", frozenset())
+            service = Service(root, PolicyInForce(tmp_path), pins=None)
+            service.start()
+            if number == 0:
+                await service.sessions.open(ROOT, OpenSession(name="a"))
+                await service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+            (call,) = service.core.registry.calls.values()
+            reader = service.core.bus.reader(lambda _: True)
+            service._endings.tell_oom(call)
+            service._grants.met_limit(call)
+            told.append([event.kind for event in reader.take()])
+            await service.stop()
+    assert told == [["call.oom", "call.over_grant"], []]
 
 
 async def test_session_without_calls_becomes_idle(running: Running) -> None:
@@ -118,10 +188,33 @@ async def test_calls_of_a_session_are_bounded(
         await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
 
 
+async def test_calls_wait_in_order(running: Running) -> None:
+    """Those that find no room begin in the order in which they came, as calls end."""
+    running.service.change_host(ROOT, ChangeHost(memory_max_bytes=1000 << 20))
+    await running.service.sessions.open(ROOT, OpenSession(name="low", priority="low"))
+    calls, begun = running.service.calls, []
+
+    async def waiting(number: int) -> str:
+        need = BeginCall(tool=f"{number}", memory_bytes=600 << 20, wait_s=60)
+        call = await calls.begin(ROOT, "low", need)
+        begun.append(number)
+        return call.id
+
+    current = await waiting(0)
+    tasks = []
+    for number in (1, 2, 3):
+        tasks.append(asyncio.create_task(waiting(number)))
+        await asyncio.sleep(0)
+    for number in (1, 2, 3):
+        calls.end(ROOT, current, EndCall())
+        current = await tasks[number - 1]
+        assert begun == [*range(number + 1)]
+
+
 async def test_ended_calls_are_bounded(running: Running) -> None:
     """The oldest accounts are dropped, the numbers stay."""
     registry = running.service.core.registry
-    registry._ended_kept = 3
+    registry.ended.each = 3
     for _ in range(5):
         call = await running.service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
         running.service.calls.end(ROOT, call.id, EndCall())
@@ -183,15 +276,12 @@ async def moving(session: LiveSession, *, wanted: bool) -> None:
             await asyncio.sleep(0.001)
 
 
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 async def test_closing_with_kill_takes_what_is_still_on_its_way(running: Running) -> None:
     """A process whose move is queued when the session is closed dies with the session."""
     service = running.service
     session = service.core.registry.session("a")
     gate = threading.Event()
+    service._mover.quick = False
     service._mover._thread.submit(gate.wait)  # moves queue behind this
     with process() as child:
         begin = asyncio.create_task(
@@ -216,6 +306,7 @@ async def test_caller_that_leaves_while_its_process_queues_leaks_nothing(running
     service = running.service
     session = service.core.registry.session("a")
     gate = threading.Event()
+    service._mover.quick = False
     service._mover._thread.submit(gate.wait)
     with process() as child:
         begin = asyncio.create_task(
@@ -227,6 +318,48 @@ async def test_caller_that_leaves_while_its_process_queues_leaks_nothing(running
         before = open_files()
         gate.set()
         await moving(session, wanted=False)
-        assert open_files() == before - 2
+        after = open_files()
+        assert len(before - after) >= 2
+        assert after - before == set()
         (call,) = session.calls.values()
         assert call.cgroup.procs() == [child.pid]
+
+
+async def test_where_moving_is_quick_no_thread_does_it(running: Running) -> None:
+    """With `favordynmods` a process is in its leaf at once; one that has ended is an error, and a
+    session that is being closed takes none."""
+    service = running.service
+    session = service.core.registry.session("a")
+    service._mover.quick = True
+    service._mover._thread.shutdown()  # whoever asks it fails
+    with process() as child:
+        call = await service.calls.begin(ROOT, "a", BeginCall(tool="Bash", pid=child.pid))
+        leaf = session.calls[call.id].cgroup
+        assert leaf.procs() == [child.pid]
+        pidfd = os.pidfd_open(child.pid)
+        child.kill()
+        child.wait()
+        with pytest.raises(InvalidInput, match="can be moved"):
+            service._mover.place_now(session, leaf, pidfd, child.pid)
+        session.closing = True
+        with pytest.raises(Conflict, match="being closed"):
+            service._mover.place_now(session, leaf, pidfd, child.pid)
+        session.closing = False
+        os.close(pidfd)
+
+
+@pytest.mark.parametrize("step_s", [86400.0, -86400.0])
+async def test_setting_the_clock_changes_nothing_for_calls(
+    running: Running, step_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call lasts as long as it lasts, and expires no sooner; who looks without calls sees the new
+    time."""
+    service, wall = running.service, time.time
+    call = await service.calls.begin(ROOT, "a", BeginCall(tool="Bash"))
+    monkeypatch.setattr(time, "time", lambda: wall() + step_s)
+    running.later(1)
+    assert service.calls.get(ROOT, call.id).state == "running"
+    ended = service.calls.end(ROOT, call.id, EndCall(exit_status=0))
+    assert 1 <= ended.account.wall_s < 60
+    assert ended.ended_at is not None
+    assert ended.ended_at - ended.begun_at == pytest.approx(ended.account.wall_s, abs=1)

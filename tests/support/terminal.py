@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import termios
 import time
@@ -20,6 +21,8 @@ class Terminal:
     def __init__(self, argv: list[str], env: dict[str, str]) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # As a login shell starts it: who runs the tests in the background ignores ^C.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
             os.execve(argv[0], argv, env)
         self.text = ""
@@ -42,6 +45,10 @@ class Terminal:
 
     def status(self) -> int:
         """Wait for the end."""
-        _, status = os.waitpid(self.pid, 0)
+        until = time.monotonic() + PATIENCE_S
+        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            assert time.monotonic() < until, f"it goes on: {self.text[-2000:]!r}"
+            time.sleep(0.02)
+        status = ended[1]
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from bench.overhead import told
 from bench.run import BENCHES, Bench, figures, markdown
+
+NOISE = (-0.04, 0.05, 0.01, -0.01, 0.02, 0.03, 0.0, -0.02, 0.04, 0.015)
 
 
 def test_every_number_is_named_by_its_path() -> None:
@@ -31,3 +34,15 @@ def test_titles_are_unique() -> None:
     """Each result has a place of its own in the document."""
     titles = [bench.title for bench in BENCHES]
     assert len(set(titles)) == len(titles)
+
+
+def test_differences_are_those_of_pairs() -> None:
+    """A machine that becomes slower between pairs, by half, does not count as a difference; the
+    interval holds the median, and the quartiles hold the interval's middle."""
+    without = [100.0 * (1 + pair / 20) for pair in range(10)]
+    result = told([each * 1.02 for each in without], without)
+    assert (result["pairs"], result["percent"]) == (10, 2.0)
+    noisy = told([each * (1 + noise) for each, noise in zip(without, NOISE, strict=True)], without)
+    low, high = noisy["percent_95"]
+    assert low < noisy["percent"] < high
+    assert noisy["percent_quartiles"][0] < noisy["percent"] < noisy["percent_quartiles"][1]

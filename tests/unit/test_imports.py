@@ -15,35 +15,89 @@ SOURCES = Path(agentcg.__file__).parent
 
 # Each part, and the parts that it may import. Longest name wins: `agentcg.daemon.engine` is
 # judged by its own line, not by that of `agentcg.daemon`.
-BASE = {"agentcg", "agentcg.errors", "agentcg.units"}
+BASE = {"agentcg", "agentcg.closing", "agentcg.errors", "agentcg.naming", "agentcg.units"}
 LEAVES = {"agentcg.cgroups", "agentcg.bpf", "agentcg.policies"}
 WORDS = BASE | {"agentcg.daemon", "agentcg.daemon.messages"}
 ALLOWED: dict[str, set[str]] = {
     "agentcg": BASE,
+    "agentcg.closing": {"agentcg"},
     "agentcg.errors": {"agentcg"},
     "agentcg.units": BASE,
+    "agentcg.naming": BASE,
+    # For agents: nothing but the standard library (test_client_imports.py).
+    "agentcg.client": BASE,
+    "agentcg.native": BASE,
+    "agentcg.serving": BASE,
+    "agentcg.mcp": BASE | {"agentcg.client"},
+    "agentcg.integrations": BASE | {"agentcg.client"},
     "agentcg.cgroups": BASE,
     "agentcg.bpf": BASE,
     "agentcg.policies": BASE,
     "agentcg.daemon": BASE,
     "agentcg.daemon.messages": BASE,
     "agentcg.daemon.engine": WORDS | {"agentcg.policies"},
-    "agentcg.daemon.service": WORDS | LEAVES | {"agentcg.daemon.engine"},
+    "agentcg.daemon.history": WORDS,
+    "agentcg.daemon.hooks": WORDS,
+    "agentcg.daemon.service": WORDS
+    | LEAVES
+    | {"agentcg.daemon.engine", "agentcg.daemon.history", "agentcg.daemon.hooks"},
     "agentcg.daemon.api": WORDS | LEAVES | {"agentcg.daemon.service"},
-    "agentcg.daemon.main": WORDS | LEAVES | {"agentcg.daemon.service", "agentcg.daemon.api"},
+    "agentcg.daemon.main": WORDS
+    | LEAVES
+    | {"agentcg.daemon.service", "agentcg.daemon.api", "agentcg.daemon.history"},
+    "agentcg.daemon.entry": BASE | {"agentcg.daemon.main", "agentcg.daemon.service"},
     # These reach the daemon by its socket only.
-    "agentcg.daemon.client": WORDS | {"agentcg.cgroups"},
-    "agentcg.daemon.cli": WORDS | LEAVES | {"agentcg.daemon.client", "agentcg.daemon.replay"},
+    "agentcg.daemon.client": WORDS | {"agentcg.cgroups", "agentcg.client"},
+    "agentcg.daemon.trial": WORDS | {"agentcg.policies", "agentcg.daemon.engine"},
+    "agentcg.daemon.cli": WORDS
+    | LEAVES
+    | {
+        "agentcg.daemon.bench",
+        "agentcg.client",
+        "agentcg.native",
+        "agentcg.mcp",
+        "agentcg.serving",
+        "agentcg.daemon.hooks",
+        "agentcg.daemon.policybench",
+        "agentcg.daemon.client",
+        "agentcg.daemon.report",
+        "agentcg.daemon.replay",
+        "agentcg.daemon.simulate",
+        "agentcg.daemon.trial",
+    },
+    "agentcg.daemon.report": WORDS | {"agentcg.daemon.client", "agentcg.daemon.replay"},
+    "agentcg.daemon.bench": WORDS | {"agentcg.bpf", "agentcg.cgroups"},
     "agentcg.daemon.replay": WORDS | {"agentcg.cgroups", "agentcg.daemon.client"},
+    "agentcg.daemon.policybench": WORDS
+    | {
+        "agentcg.cgroups",
+        "agentcg.daemon.client",
+        "agentcg.daemon.replay",
+        "agentcg.daemon.simulate",
+    },
+    # Decides as the daemon does, of what replay would play; touches neither.
+    "agentcg.daemon.simulate": WORDS
+    | {"agentcg.policies", "agentcg.daemon.engine", "agentcg.daemon.replay"},
 }
 
 # Third-party packages that belong to one layer. What is not listed may be used anywhere.
 HOMES = {
     "aiohttp": {"agentcg.daemon.api", "agentcg.daemon.main"},
     "bcc": {"agentcg.bpf"},
+    "sqlite3": {"agentcg.daemon.history"},
     "yaml": {"agentcg.policies"},
-    "typer": {"agentcg.daemon.cli", "agentcg.daemon.replay"},
-    "rich": {"agentcg.daemon.cli", "agentcg.daemon.replay"},
+    "typer": {
+        "agentcg.daemon.policybench",
+        "agentcg.daemon.cli",
+        "agentcg.daemon.replay",
+        "agentcg.daemon.simulate",
+    },
+    "rich": {
+        "agentcg.daemon.policybench",
+        "agentcg.daemon.cli",
+        "agentcg.daemon.replay",
+        "agentcg.daemon.simulate",
+    },
 }
 
 

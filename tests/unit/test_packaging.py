@@ -19,9 +19,11 @@ import agentcg
 ROOT = Path(__file__).parents[2]
 PARTS = ("bpf", "cgroups", "daemon", "policies")
 DATA = {".c", ".h", ".json", ".py", ".yaml"}
+OBJECTS = {f"agentcg/bpf/{source.stem}.o" for source in (ROOT / "bpf").glob("*.bpf.c")}
 NOT_SOURCES = shutil.ignore_patterns(
-    ".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "*.egg-info", "tests"
-)
+    ".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "tests",
+    "*.egg-info", "*.bpf.o",
+)  # fmt: skip
 
 
 def build(sources: Path, out: Path, *what: str) -> None:
@@ -70,7 +72,13 @@ def test_the_wheel_has_every_source_and_data_file(sources: Path, wheel: Path) ->
         for path in (sources / part).rglob("*")
         if path.suffix in DATA
     }
+    own = sources / "src/agentcg"
+    expected |= {
+        f"agentcg/{path.relative_to(own)}" for path in own.rglob("*") if path.suffix in DATA
+    }
     assert expected <= set(contents(wheel))
+    assert OBJECTS
+    assert expected | OBJECTS <= set(contents(wheel))
     assert "agentcg/py.typed" in contents(wheel)
 
 

@@ -30,7 +30,9 @@ SHOW_HELP = """Everything about one call: its grant and why, what it used, what 
 Exit codes: 0; 1 no such call; 3 no daemon; 4 not permitted.
 """
 
-call_app = typer.Typer(help="Show one call.", no_args_is_help=True, rich_markup_mode=None)
+call_app = typer.Typer(
+    help="Show, freeze, thaw or kill one call.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 class State(StrEnum):
@@ -69,6 +71,32 @@ def calls(
     from agentcg.daemon.cli.view.screen import list_width, paint
 
     paint(calls_table(found, list_width()))
+
+
+_BY_HAND_CODES = "Exit codes: 0; 1 no such call, or it has ended; 3 no daemon; 4 not permitted."
+_CallId = Annotated[str, typer.Argument(metavar="ID", parser=call_id, help="Id of the call.")]
+
+
+@call_app.command(
+    "freeze", help=f"Stop all processes of a call where they are, until `thaw`.\n\n{_BY_HAND_CODES}"
+)
+def freeze(ctx: typer.Context, call: _CallId) -> None:
+    """Freeze one call."""
+    client_of(ctx).by_hand(call, "freeze")
+
+
+@call_app.command("thaw", help=f"Let a call that was frozen by hand go on.\n\n{_BY_HAND_CODES}")
+def thaw(ctx: typer.Context, call: _CallId) -> None:
+    """Thaw one call."""
+    client_of(ctx).by_hand(call, "thaw")
+
+
+@call_app.command(
+    "kill", help=f"Kill all processes of a call; its agent is told who did.\n\n{_BY_HAND_CODES}"
+)
+def kill(ctx: typer.Context, call: _CallId) -> None:
+    """Kill one call."""
+    client_of(ctx).by_hand(call, "kill")
 
 
 @call_app.command("show", help=SHOW_HELP)

@@ -22,11 +22,12 @@ delegation, kernel features, BPF (as root: also what only root may see).
   ok        enforced
   DEGRADED  held by something weaker, or only in part
   ABSENT    not held at all
+  off       an extra that is not in use, and why; no problem
 
 \b
 Examples:
   agentcg doctor
-  agentcg doctor --json | jq -r '.controls[] | select(.state != "enforced") | .detail'
+  agentcg doctor --json | jq -r '.controls[] | select(.state == "degraded") | .detail'
 
 \b
 Exit codes:
@@ -60,7 +61,7 @@ def exit_code(health: Health | None, controls: Sequence[Control]) -> int:
     """The codes of `HELP`."""
     if health is not None:
         return PROBLEMS_FOUND if health.state == "degraded" else 0
-    sound = all(control.state == "enforced" for control in controls)
+    sound = all(control.state in ("enforced", "off") for control in controls)
     return UNAVAILABLE if sound else PROBLEMS_FOUND
 
 
@@ -72,6 +73,7 @@ def _print_json(health: Health | None, absence: str, controls: Sequence[Control]
             "state": health.state if health else None,
             "policy": health.policy if health else None,
             "policy_error": health.policy_error if health else None,
+            "policy_warnings": health.policy_warnings if health else [],
             "controls": controls,
         }
     )

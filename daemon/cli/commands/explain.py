@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentcg explain`: why a call was slow, paused or killed."""
+"""`agentcg explain`: what was decided about a call, what was done to it, and why."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentcg.daemon.cli.options import Json, client_of, option_value
 from agentcg.daemon.cli.output import print_json
-from agentcg.daemon.client.client import check_id, check_name
-from agentcg.daemon.client.text import printable
+from agentcg.daemon.cli.view.timeline import lines_of, timeline
 from agentcg.errors import InvalidInput, NotFound
+from agentcg.naming import check_id, check_name
 
 if TYPE_CHECKING:
     from agentcg.daemon.client import Client
-    from agentcg.daemon.messages import Action
+    from agentcg.daemon.messages import Action, Call
 
-HELP = """Why a call was slow, paused or killed: what was done to it, or in a session, when memory
-was short; each step with the numbers that led to it and the rule.
+CALLS_MAX = 50
+HELP = """Why a call was granted what it got, and why it waited, was slow, paused or killed; for a
+session, the same of its latest calls. One line a step, the oldest first: when, what, on whom,
+why with the numbers that led to it, and the rule that decided (file:line of the policy, or
+the name of what is built in). Calls that ended long ago, and those of closed sessions, are
+looked for in the history.
 
 \b
 Examples:
@@ -46,27 +49,37 @@ def explain(
     ],
     as_json: Json = False,
 ) -> None:
-    """Print the actions on a call or in a session, the oldest first."""
-    found = actions_of(client_of(ctx), whose)
+    """Print what happened to the call, or in the session, the oldest first."""
+    calls, actions = found(client_of(ctx), whose)
     if as_json:
-        print_json({"actions": found})
+        print_json({"calls": calls, "actions": actions})
         return
-    for action in found:
-        typer.echo(action_line(action))
-    if not found:
-        typer.echo("nothing was done: it was neither slowed nor paused nor killed by agentcg")
+    for line in lines_of(timeline(calls, actions)):
+        typer.echo(line)
+    if not calls and not actions:
+        typer.echo("there is nothing to explain: no call has begun, and nothing was done")
 
 
-def actions_of(client: Client, whose: str) -> list[Action]:
-    """Actions on the call of this id or, where there is none, in the session of this name."""
+def found(client: Client, whose: str) -> tuple[list[Call], list[Action]]:
+    """The call of this id and what was done to it or, where there is none, the latest calls of the
+    session of this name and what was done in it. Ended ones come from the history, too."""
     try:
-        return client.actions(call=check_id(whose))
+        call_id = check_id(whose)
+        return [client.call(call_id)], client.actions(call=call_id)
     except (NotFound, InvalidInput):
-        return client.actions(session=whose)
+        pass
+    try:
+        actions = client.actions(session=whose)
+    except NotFound:
+        return _closed(client, whose)
+    return client.calls(session=whose, limit=CALLS_MAX), actions
 
 
-def action_line(action: Action) -> str:
-    """An action for people: time, kind, on whom, why, by which rule."""
-    clock = time.strftime("%H:%M:%S", time.localtime(action.time))
-    whose = "/".join(part for part in (action.session, action.call) if part)
-    return printable(f"{clock} {action.kind:<10} {whose} {action.reason} [{action.rule}]")
+def _closed(client: Client, name: str) -> tuple[list[Call], list[Action]]:
+    """The same of a session that is closed, from the history. Raises `NotFound`."""
+    from agentcg.daemon.messages import HistoryQuery
+
+    calls = client.history(HistoryQuery(session=name, limit=CALLS_MAX)).calls
+    if not calls:
+        raise NotFound(f"there is no call and no session {name!r}, and none in the history")
+    return calls[::-1], [action for call in calls for action in client.actions(call=call.id)]

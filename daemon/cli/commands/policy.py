@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentcg policy check|show`."""
+"""`agentcg policy check|show`; `explain` and `test` have modules of their own."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from typing import Annotated
 
 import typer
 
+from agentcg.daemon.cli.commands import policy_explain, policy_trial
 from agentcg.daemon.cli.exits import FAILURE, PROBLEMS_FOUND, complain
 from agentcg.daemon.cli.options import client_of
 from agentcg.daemon.client.text import printable
-from agentcg.errors import PolicyError, Unavailable
+from agentcg.errors import PolicyError
 
 CHECK_HELP = """Check policy files; a directory stands for all its *.yaml.
 
-Each mistake is one line, FILE:LINE:COLUMN: what is wrong, as compilers print it. The daemon
-is not asked and nothing is changed.
+Each mistake is one line, FILE:LINE:COLUMN: what is wrong, as compilers print it. What is
+allowed but hardly meant, or more than this machine has, is a warning. What a file extends
+is checked with it. The daemon is not asked and nothing is changed.
 
 \b
 Examples:
   agentcg policy check /etc/agentcg/policies.d
-  agentcg policy check 50-site.yaml && systemctl reload agentcgd
+  agentcg policy check 50-site.yaml && cp 50-site.yaml /etc/agentcg/policies.d/
 
-Exit codes: 0 no mistakes; 5 there are some; 1 a file cannot be read.
+Exit codes: 0 no mistakes, warnings at most; 5 mistakes; 1 a file cannot be read.
 """
-SHOW_HELP = """Print the policy in force: the files the daemon names, then the built-in default.
+SHOW_HELP = """Print the policy in force: all rules in their order, each with its place.
 
-Rules are asked in this order; the first that matches and sets a value decides it. If the
-daemon is not there, it is what it would read.
+Rules are asked from the top; the first that matches and sets a value decides it. What is
+printed is a policy itself. Without a daemon it is what that would read; PATH shows another
+policy, as the daemon would take it.
 
 \b
 Examples:
   agentcg policy show
-  agentcg policy show --default | less
+  agentcg policy show 50-site.yaml
+  agentcg policy show --default | less   the built-in default, with its reasons
 
-Exit codes: 0; 1 a file cannot be read; 5 a newer policy was not taken.
+Exit codes: 0; 1 a file cannot be read or has mistakes; 5 a newer policy was not taken.
 """
-DIRECTORY = Path("/etc/agentcg/policies.d")
-
 policy_app = typer.Typer(
-    help="Check or show policies.", no_args_is_help=True, rich_markup_mode=None
+    help="Check, show, explain and try policies.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -52,12 +54,17 @@ def check_files(
     ],
 ) -> None:
     """Check files."""
+    import psutil
+
     from agentcg import policies
+    from agentcg.daemon.cli.logins import uid_of
 
     mistakes, unreadable = 0, False
     for path in files:
         try:
-            found = policies.check(path)
+            found = policies.check(
+                path, psutil.virtual_memory().total, lambda login: uid_of(login) is not None
+            )
         except PolicyError as error:
             complain(error)
             unreadable = True
@@ -66,7 +73,7 @@ def check_files(
         for mistake in found:
             # The policies speak of file names; an editor wants a path to jump to.
             typer.echo(printable(f"{directory / str(mistake)}"))
-        mistakes += len(found)
+        mistakes += sum(not mistake.warning for mistake in found)
     if unreadable:
         raise typer.Exit(FAILURE)
     if mistakes:
@@ -77,46 +84,33 @@ def check_files(
 @policy_app.command("show", help=SHOW_HELP)
 def show(
     ctx: typer.Context,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PATH]", show_default=False, help="A file or directory."),
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Only the built-in default.")] = False,
 ) -> None:
     """Print the policy."""
     if default:
         typer.echo(_builtin(), nl=False)
         return
-    error = None
-    try:
-        health = client_of(ctx).health()
-        source, error = health.policy, health.policy_error
-        typer.echo(f"# in force: {printable(source)}")
-    except Unavailable:
-        source = str(DIRECTORY)
-        typer.echo(f"# the daemon is not there; it would read {source}")
-    if error is not None:
-        typer.echo(f"# NOT TAKEN: {printable(error)}")
-    directory = Path(source)
-    if directory.is_absolute():
-        for path in _files(directory):
-            typer.echo(f"\n# --- {path}\n{_text(path)}", nl=False)
-    typer.echo(f"\n# --- built-in default\n{_builtin()}", nl=False)
-    if error is not None:
+    from agentcg.daemon.cli.policy_source import in_force, of_path
+    from agentcg.policies import render
+
+    found = in_force(client_of(ctx)) if path is None else of_path(path)
+    typer.echo(f"# {printable(found.origin)}")
+    for line in (found.error or "").splitlines():
+        typer.echo(f"# NOT TAKEN: {printable(line)}")
+    typer.echo(render(found.policy), nl=False)
+    if found.error is not None:
         raise typer.Exit(PROBLEMS_FOUND)
-
-
-def _files(directory: Path) -> list[Path]:
-    return sorted(
-        path for path in directory.glob("*.yaml") if path.is_file() and path.name[0] != "."
-    )
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise PolicyError(f"{path}: {error.strerror}") from error
-    return text if text.endswith("\n") else text + "\n"
 
 
 def _builtin() -> str:
     from importlib.resources import files
 
     return (files("agentcg.policies") / "default.yaml").read_text(encoding="utf-8")
+
+
+policy_app.command("explain", help=policy_explain.HELP)(policy_explain.explain)
+policy_app.command("test", help=policy_trial.HELP)(policy_trial.trial)

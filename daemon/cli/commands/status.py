@@ -32,10 +32,15 @@ States of a call:
   lingering  it has ended, and left processes behind
   oom        the kernel killed in it
 
+With --calls there are no sessions but a line for each call, whoever began it: how it was found
+(declared, hook, environment, signature, generic; with "+" where parts of another call may be in
+it), and the CPU time that it has used so far.
+
 \b
 Examples:
   agentcg status
   agentcg status --watch          once a second, until ^C
+  agentcg status --calls          calls alone, with how each was found
   agentcg status --json | jq '.sessions[] | {name, memory_current_bytes}'
 
 Exit codes: 0; 3 if the daemon is not there.
@@ -51,24 +56,30 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Refresh once a second, until ^C.")
     ] = False,
+    calls: Annotated[
+        bool, typer.Option("--calls", help="Calls alone, with how each was found.")
+    ] = False,
 ) -> None:
     """Print the status page."""
     if as_json and watch:
         raise InvalidInput("--watch", "--json", "one of the two; for a stream: agentcg events")
     client = client_of(ctx)
     if as_json:
-        _print_json(client)
+        _print_json(client, calls=calls)
     elif watch:
-        _watch(client)
+        _watch(client, calls=calls)
     else:
-        _print(client)
+        _print(client, calls=calls)
 
 
-def _print_json(client: Client) -> None:
+def _print_json(client: Client, *, calls: bool) -> None:
     """One object, the parts as the API has them."""
     from agentcg.daemon.cli.snapshot import take
 
     look = take(client)
+    if calls:
+        print_json({"calls": look.calls})
+        return
     print_json(
         {
             "health": look.health,
@@ -79,20 +90,20 @@ def _print_json(client: Client) -> None:
     )
 
 
-def _print(client: Client) -> None:
+def _print(client: Client, *, calls: bool) -> None:
     from agentcg.daemon.cli.snapshot import take
     from agentcg.daemon.cli.view.screen import page_size, paint
     from agentcg.daemon.cli.view.status import page
 
     before: Snapshot | None = None
     now = take(client)
-    if now.sessions:
+    if now.sessions and not calls:
         time.sleep(CPU_SPAN_S)
         before, now = now, take(client)
-    paint(page(now, before, page_size()[0]))
+    paint(page(now, before, page_size()[0], calls=calls))
 
 
-def _watch(client: Client) -> None:
+def _watch(client: Client, *, calls: bool) -> None:
     """Refresh in place; a daemon that goes away is said on the page until it is back."""
     from rich.live import Live
 
@@ -109,7 +120,7 @@ def _watch(client: Client) -> None:
     try:
         with Live(console=console(), screen=True, auto_refresh=False) as live:
             while True:
-                lines = page(now, before, *page_size(), gone=gone)
+                lines = page(now, before, *page_size(), gone=gone, calls=calls)
                 live.update(joined(lines), refresh=True)
                 time.sleep(REFRESH_S)
                 try:

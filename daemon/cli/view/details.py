@@ -10,7 +10,7 @@ from rich.text import Text
 
 from agentcg.daemon.cli.view import figures
 from agentcg.daemon.client.text import printable
-from agentcg.daemon.messages import Call, Host, Pressure, Session
+from agentcg.daemon.messages import Account, Call, Host, Pressure, Session
 from agentcg.units import format_duration, format_size
 
 _NAME_CELLS = 12
@@ -38,6 +38,11 @@ def session_details(session: Session) -> list[Text]:
             ("phase", f"{session.phase} since {_clock(session.phase_since)}"),
             ("opened", _clock(session.opened_at)),
             ("labels", labels),
+            ("tenant", session.tenant),
+            ("container", session.container),
+            ("image", session.image),
+            ("from unit", session.from_unit),
+            ("from", session.from_cgroup),
             ("memory", _memory(session)),
             ("swap", format_size(session.swap_current_bytes)),
             ("cpu", _cpu(session.cpu_usage_us, session.cpu_weight)),
@@ -45,6 +50,7 @@ def session_details(session: Session) -> list[Text]:
             ("calls", _calls(session.calls_running, session.calls_lingering, session.calls_total)),
             ("oom kills", str(session.oom_kills) if session.oom_kills else None),
             ("pressure", _pressure(session.pressure)),
+            *(_use(session.account) if session.account else []),
             ("rule", session.rule),
             ("cgroup", session.cgroup),
         ]
@@ -78,8 +84,7 @@ def call_details(call: Call) -> list[Text]:
         ("memory", ", ".join(used)),
         ("cpu", _user_system(account.cpu_user_us, account.cpu_system_us)),
         ("throttled", _throttled(call)),
-        ("faults", _count(account.page_faults_major, "major")),
-        ("io", _io(call)),
+        *_use(account),
         ("processes", _processes(call)),
         ("oom kills", _oom(call)),
         ("cgroup", call.cgroup),
@@ -103,6 +108,7 @@ def host_details(host: Host) -> list[Text]:
             ("sessions", str(host.sessions)),
             ("calls", _calls(host.calls_running, host.calls_lingering, host.calls_total)),
             ("pressure", _pressure(host.pressure)),
+            *(_use(host.account) if host.account else []),
             ("cgroup", host.cgroup),
         ]
     )  # fmt: skip
@@ -171,15 +177,38 @@ def _throttled(call: Call) -> str | None:
     return f"{format_duration(throttled_us / 1e6)} at memory.high, {share} of its life"
 
 
-def _count(number: int | None, what: str) -> str | None:
-    return f"{number} {what}" if number else None
+def _use(account: Account) -> list[_Pair]:
+    """What accounts of calls, sessions and hosts have in common; what is 0 is left out."""
+    return [
+        ("faults", _list((account.page_faults_minor, "minor"),
+                         (account.page_faults_major, "major"))),
+        ("io", _sizes((account.io_read_bytes, "read"), (account.io_write_bytes, "written"))),
+        ("network", _sizes((account.network_sent_bytes, "sent"),
+                           (account.network_received_bytes, "received"))),
+        ("connections", _list((account.connections, "begun"))),
+        ("reclaim", _sizes((account.reclaimed_bytes, "reclaimed"),
+                           (account.refault_bytes, "read again"))),
+        ("swap in/out", _sizes((account.swap_in_bytes, "in"), (account.swap_out_bytes, "out"))),
+        ("waited for", _times((account.run_queue_us, "a CPU"), (account.memory_some_us, "memory"),
+                              (account.io_some_us, "io"))),
+        ("frozen", _times((account.frozen_us, ""))),
+    ]  # fmt: skip
 
 
-def _io(call: Call) -> str | None:
-    read, written = call.account.io_read_bytes, call.account.io_write_bytes
-    if read is None or written is None:
-        return None
-    return f"{format_size(read)} read, {format_size(written)} written"
+_Counts = tuple[int | None, str]
+
+
+def _list(*counts: _Counts) -> str | None:
+    return ", ".join(f"{number} {what}" for number, what in counts if number) or None
+
+
+def _sizes(*counts: _Counts) -> str | None:
+    return ", ".join(f"{format_size(size)} {what}" for size, what in counts if size) or None
+
+
+def _times(*counts: _Counts) -> str | None:
+    told = (f"{format_duration(us / 1e6)} {what}".strip() for us, what in counts if us)
+    return ", ".join(told) or None
 
 
 def _processes(call: Call) -> str:

@@ -12,7 +12,12 @@ from agentcg.daemon.cli.view.fit import fit, fold, pad
 from agentcg.daemon.messages import Control, Health
 from agentcg.units import format_duration
 
-_STATES = {"enforced": ("ok", GOOD), "degraded": ("DEGRADED", BAD), "absent": ("ABSENT", BAD)}
+_STATES = {
+    "enforced": ("ok", GOOD),
+    "degraded": ("DEGRADED", BAD),
+    "absent": ("ABSENT", BAD),
+    "off": ("off", WARN),
+}
 _STATE_CELLS, _DETAIL_LINES_MAX = 8, 6
 
 
@@ -26,11 +31,18 @@ def report(
             name="policy", state="degraded", backend="not taken", detail=health.policy_error
         )
         shown.insert(0, refused)
+    elif health is not None and health.policy_warnings:
+        shown.insert(0, _warned(health.policy_warnings))
     cells = max((len(control.name) for control in shown), default=0)
     lines = _daemon(health, absence, width)
     for control in shown:
         lines += _control(control, cells, width)
     return lines
+
+
+def _warned(warnings: Sequence[str]) -> Control:
+    count = f"{len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}"
+    return Control(name="policy", state="enforced", backend=count, detail="\n".join(warnings))
 
 
 def _daemon(health: Health | None, absence: str, width: int) -> list[Text]:

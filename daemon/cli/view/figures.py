@@ -89,6 +89,12 @@ def throttled_percent(call: Call) -> float | None:
     return min(100.0, throttled_us / 10_000 / call.account.wall_s)
 
 
+def cpu_us(call: Call) -> int | None:
+    """CPU time of a call, user and system."""
+    user, system = call.account.cpu_user_us, call.account.cpu_system_us
+    return None if user is None or system is None else user + system
+
+
 def tool_prefix(call: Call) -> str:
     """The tool's name before the command ("Bash: "), if the command does not say it itself."""
     if not call.command:

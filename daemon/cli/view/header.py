@@ -111,6 +111,8 @@ def _load(host: Host, health: Health, width: int) -> Text:
     )
     if host.calls_lingering:
         left += f" + {host.calls_lingering} lingering"
+    if host.calls_waiting:
+        left += f" + {host.calls_waiting} waiting for room"
     left += f", {host.calls_total} in all"
     return _two_sided(left, f"policy {health.policy}", width)
 

@@ -25,6 +25,7 @@ from agentcg.daemon.cli.view import figures
 from agentcg.daemon.cli.view.figures import PHASE_STYLE, PRIORITY_STYLE, percent
 from agentcg.daemon.cli.view.fit import fit, pad, shorten_command
 from agentcg.daemon.cli.view.header import header
+from agentcg.daemon.cli.view.lists import found_table
 from agentcg.daemon.messages import Call, Session
 from agentcg.units import format_duration, format_size
 
@@ -60,14 +61,18 @@ def page(
     height: int | None = None,
     *,
     gone: str = "",
+    calls: bool = False,
 ) -> list[Text]:
     """All lines of the page, each at most `width` cells, at most `height` of them if given.
 
-    `before` is an earlier look, for CPU use; `gone` says why there is no later one.
+    `before` is an earlier look, for CPU use; `gone` says why there is no later one; `calls`:
+    calls alone, with how they were found.
     """
     lines = header(now, width, gone)
     lines.append(Text())
-    if now.sessions:
+    if calls:
+        lines += found_table(now.calls, width, now.taken_at)
+    elif now.sessions:
         lines += _Rows(now, before, width).lines()
     else:
         lines.append(Text(fit(NOBODY, width), "dim"))

@@ -14,8 +14,10 @@ from agentcg.bpf.events import (
     ExecEvent,
     ExitEvent,
     OomEvent,
+    Sees,
     counters_of,
     event_of,
+    seen,
     shell_status,
 )
 from agentcg.bpf.records import AccountRecord
@@ -79,9 +81,10 @@ def test_status_is_what_a_shell_shows(code: int) -> None:
 
 def test_fresh_account() -> None:
     """Before anything happened there is no first process, no status and no victim."""
-    assert counters_of(AccountRecord(), sees_oom=True) == Counters(
+    assert counters_of(AccountRecord(), Sees()) == Counters(
         forks=0, threads=0, placed=0, execs=0, exits=0, oom_kills=0, events_lost=0,
         first_pid=None, first_exit_status=None, oom_victim=None,
+        run_delay_us=0, sent_bytes=0, received_bytes=0, connections=0,
     )  # fmt: skip
 
 
@@ -91,16 +94,32 @@ def test_account_with_a_victim() -> None:
         oom_kills=2, victim_pid=77, victim_comm=b"a\x1bb", first_pid=77, first_exited=1,
         first_exit_code=9,
     )  # fmt: skip
-    counters = counters_of(record, sees_oom=True)
+    counters = counters_of(record, Sees())
     assert counters.oom_victim == "a\\x1bb[77]"
     assert (counters.oom_kills, counters.first_exit_status) == (2, 137)
 
 
 def test_absent_oom_tracepoint_is_not_zero() -> None:
     """Where the kernel cannot tell victims, their number is unknown."""
-    assert counters_of(AccountRecord(), sees_oom=False).oom_kills is None
+    assert counters_of(AccountRecord(), Sees(oom=False)).oom_kills is None
+
+
+def test_what_this_kernel_does_not_tell_is_not_zero() -> None:
+    """Without its tracepoints, traffic and connections are unknown; so are waits where the
+    program says so."""
+    unknown = counters_of(AccountRecord(run_delay_ns=(1 << 64) - 1), seen(["link_on_fork"]))
+    assert (unknown.sent_bytes, unknown.received_bytes, unknown.connections) == (None, None, None)
+    assert (unknown.run_delay_us, unknown.oom_kills) == (None, None)
+    links = [
+        "link_on_victim",
+        "link_on_sent",
+        "link_on_received",
+        "link_on_socket_state",
+        "link_on_runtime",
+    ]
+    assert seen(links) == Sees()
 
 
 def test_processes_are_born_or_moved() -> None:
     """Processes of a leaf are those born there plus those moved there."""
-    assert counters_of(AccountRecord(forks=3, placed=2), sees_oom=True).processes == 5
+    assert counters_of(AccountRecord(forks=3, placed=2), Sees()).processes == 5

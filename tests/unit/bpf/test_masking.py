@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentcg.bpf import masking
 from agentcg.bpf.masking import escape, mask_argv, mask_secrets, shown_argv
 
 PASSWORDS = st.text(
@@ -164,3 +165,20 @@ def test_cut_line_ends_at_a_whole_word() -> None:
 def test_arguments_stay_apart() -> None:
     """Arguments with blanks are quoted, empty ones are visible."""
     assert shown_argv(b"a\0b c\0\0it's d\0", cut=False) == "a 'b c' '' \"it's d\""
+
+
+def test_values_of_other_names_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be all the rest: a line of names would take time that grows with its square."""
+
+    class Seen:
+        pattern = masking._WHOLE_VALUE
+        count = 0
+
+        def match(self, text: str, position: int) -> object:
+            self.count += 1
+            return self.pattern.match(text, position)
+
+    seen = Seen()
+    monkeypatch.setattr(masking, "_WHOLE_VALUE", seen)
+    assert mask_secrets("x:" * 2000 + "token:hunter2") == "x:" * 2000 + "token:***"
+    assert seen.count == 1

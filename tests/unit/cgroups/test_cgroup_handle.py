@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentcg.cgroups import MAX, Cgroup, CpuMax, CpuStat, IoStat, Limits, MemoryEvents, Peak, knobs
+from agentcg.cgroups.values import Stalled
 from agentcg.errors import CgroupError, CgroupGone, ControllerMissing, InvalidInput
 
 CPU_STAT = "usage_usec 30\nuser_usec 10\nsystem_usec 20\n"
@@ -58,7 +59,17 @@ def test_usage_gathers_every_file_and_leaves_absent_ones_none(tmp_path: Path) ->
     assert usage.io_stat == IoStat(1, 2, 3, 4, 5, 6)
     assert (usage.pids_current, usage.pids_peak) == (2, None)
     assert (usage.memory_swap_current, usage.memory_swap_peak) == (None, None)
-    assert usage.memory_pressure is None
+    assert usage.memory_stalled is None
+
+
+def test_usage_asks_only_for_what_controllers_bring(tmp_path: Path) -> None:
+    """Files of other controllers are not looked for; CPU time and pressure need none."""
+    stalled = {"io.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"}
+    with Cgroup.open(tree(tmp_path, LEAF | stalled)) as leaf:
+        usage = leaf.usage({"pids"})
+        assert usage.cpu_stat == leaf.usage().cpu_stat
+    assert (usage.memory_current, usage.memory_events, usage.io_stat) == (None, None, None)
+    assert (usage.pids_current, usage.io_stalled) == (2, Stalled(7, None))
 
 
 def test_limits_are_read_back_as_values(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcg.cgroups import LIMIT_KNOBS, MAX, CpuMax, Limit, Limits, knobs
 from agentcg.cgroups.knobs import Knob
+from agentcg.cgroups.values import DEFAULTS, beyond_defaults
 
 LIMITS = st.one_of(st.just(MAX), st.integers(0, 1 << 50))
 
@@ -18,7 +17,8 @@ memory.current memory.peak memory.min memory.low memory.high memory.max memory.s
 memory.swap.peak memory.swap.max memory.oom.group memory.events memory.events.local memory.stat
 memory.pressure cpu.weight cpu.weight.nice cpu.max cpu.stat cpu.pressure io.weight io.stat io.max
 io.pressure pids.current pids.peak pids.max pids.events cgroup.procs cgroup.threads
-cgroup.controllers cgroup.subtree_control cgroup.events cgroup.freeze cgroup.stat cgroup.type
+cgroup.controllers cgroup.subtree_control cgroup.events cgroup.freeze cgroup.stat
+cgroup.stat.local cgroup.type
 cgroup.max.depth cgroup.max.descendants cgroup.pressure
 """
 
@@ -30,9 +30,17 @@ def test_every_file_has_its_constant() -> None:
     assert all(name == file.upper().replace(".", "_") for name, file in found.items())
 
 
+def test_what_the_kernel_gives_a_new_cgroup_is_not_written_to_it() -> None:
+    """Every limit counts, also one that is 0 or off; what is to be left alone stays so."""
+    other = Limits(1, 1, 1, 1, 0, True, 99, CpuMax(1), 99, 0)
+    assert beyond_defaults(DEFAULTS) == Limits()
+    assert beyond_defaults(other) == other
+    assert beyond_defaults(Limits(memory_high=1, pids_max=MAX)) == Limits(memory_high=1)
+
+
 def test_every_limit_has_a_file_that_can_be_written() -> None:
     """`Limits` and the table of its files name the same things."""
-    assert sorted(LIMIT_KNOBS) == sorted(field.name for field in fields(Limits))
+    assert sorted(LIMIT_KNOBS) == sorted(Limits._fields)
     assert all(knob.format is not None for knob in LIMIT_KNOBS.values())
     assert all(knob.name.replace(".", "_") == field for field, knob in LIMIT_KNOBS.items())
 

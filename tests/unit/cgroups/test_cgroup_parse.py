@@ -24,6 +24,9 @@ from agentcg.cgroups import (
     PsiLine,
     parse,
 )
+from agentcg.cgroups.values import (
+    Stalled,
+)
 
 NUMBERS = st.integers(0, (1 << 64) - 1)
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True)
@@ -45,6 +48,7 @@ PARSERS: list[Callable[[str], object]] = [
     parse.parse_io_weight,
     parse.parse_cpu_max,
     parse.parse_psi,
+    parse.parse_stalled,
 ]
 
 
@@ -106,9 +110,12 @@ def test_memory_stat_keeps_what_accounts_for_a_call() -> None:
     """The kept lines are found by their whole name: `file` is not `file_mapped`."""
     text = (
         "anon 4096\nfile_mapped 7\nfile 8192\nkernel 12\nshmem_thp 8\nshmem 16\n"
-        "pgfault 100\npgmajfault 3\n"
+        "pgfault 100\npgmajfault 3\nworkingset_refault_anon 5\nworkingset_refault_file 6\n"
+        "pgsteal_direct 9\npgsteal 7\npswpin 8\n"
     )
-    assert parse.parse_memory_stat(text) == MemoryStat(4096, 8192, 12, 16, 100, 3)
+    assert parse.parse_memory_stat(text) == MemoryStat(
+        4096, 8192, 12, 16, 100, 3, 5, 6, 7, 8, pswpout=None
+    )
 
 
 def test_cpu_stat_without_the_cpu_controller_has_no_throttling() -> None:
@@ -185,8 +192,10 @@ def test_pressure_with_and_without_a_full_line() -> None:
     some = "some avg10=12.34 avg60=1.00 avg300=0.05 total=123456\n"
     line = PsiLine(12.34, 1.0, 0.05, 123456)
     assert parse.parse_psi(some) == Psi(line, None)
+    assert parse.parse_stalled(some) == Stalled(123456, None)
     full = "full avg10=0.00 avg60=0.00 avg300=100.00 total=0\nirq avg10=x\n"
     assert parse.parse_psi(some + full) == Psi(line, PsiLine(0.0, 0.0, 100.0, 0))
+    assert parse.parse_stalled(some + full) == Stalled(123456, 0)
 
 
 @pytest.mark.parametrize(
@@ -202,3 +211,12 @@ def test_pressure_that_is_not_pressure(text: str) -> None:
     """A missing figure or one that is no number is an error."""
     with pytest.raises(ValueError, match=r"some|pressure|percentage|number"):
         parse.parse_psi(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "full avg10=0.00 total=0\n", "some avg10=0.00\n", "some avg10=0.00 total=-1\n"]
+)
+def test_pressure_without_a_total(text: str) -> None:
+    """An account does without averages, but not without the time lost."""
+    with pytest.raises(ValueError, match=r"some|number"):
+        parse.parse_stalled(text)

@@ -13,10 +13,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from agentcg.daemon.messages import CallList, Event, Intent, IntentList, SessionList
+from agentcg.daemon.messages import (
+    Account,
+    Calibration,
+    CallList,
+    Event,
+    Intent,
+    IntentList,
+    Offer,
+    SessionList,
+)
 from support.commandline import agentcg, cli, command, environment
 from support.examples import MIB, NOW, a_call, a_health, a_host, a_session, ended, with_account
 from support.scripted_daemon import Received, ScriptedDaemon, problem
+
+USED = Account(
+    wall_s=600.0, network_sent_bytes=3 * MIB, run_queue_us=2_000_000, memory_some_us=500_000
+)
 
 
 @pytest.fixture
@@ -25,7 +38,7 @@ def host(daemon: ScriptedDaemon) -> ScriptedDaemon:
     daemon.on("GET", "/v1/health", a_health())
     daemon.on("GET", "/v1/host", a_host())
     daemon.on("GET", "/v1/sessions", SessionList(sessions=[a_session(calls_running=1)]))
-    daemon.on("GET", "/v1/sessions/reviewer", a_session(labels={"team": "web"}))
+    daemon.on("GET", "/v1/sessions/reviewer", a_session(labels={"team": "web"}, account=USED))
     daemon.on("GET", "/v1/calls", calls_by_state)
     daemon.on("GET", "/v1/calls/k3f9a2b7c1", a_call())
     return daemon
@@ -63,6 +76,21 @@ def test_status_page(host: ScriptedDaemon) -> None:
     assert done.returncode == 0
     assert "reviewer   high   thinking" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_status_of_calls_alone(host: ScriptedDaemon) -> None:
+    """--calls: a line for each call with how it was found and the CPU time so far, no sessions;
+    with --json the calls as the API has them."""
+    said = cli(host.path, "status", "--calls")
+    assert said.exit_code == 0, said.output
+    lines = said.stdout.splitlines()
+    titles = next(n for n, line in enumerate(lines) if line.startswith("ID "))
+    assert lines[titles].split()[:6] == ["ID", "SESSION", "FOUND", "STATE", "TIME", "CPU"]
+    fields = lines[titles + 1].split()
+    assert fields[:4] == ["k3f9a2b7c1", "reviewer", "declared", "running"]
+    assert fields[5] == "12s"
+    assert len(lines) == titles + 2
+    assert list(json.loads(cli(host.path, "status", "--calls", "--json").stdout)) == ["calls"]
 
 
 def test_status_shows_calls_that_were_just_killed(host: ScriptedDaemon) -> None:
@@ -152,7 +180,14 @@ def test_session_close(host: ScriptedDaemon) -> None:
 def test_session_show(host: ScriptedDaemon) -> None:
     """Limits by their knobs' names, labels, rule and cgroup."""
     shown = ok(host, "session", "show", "reviewer")
-    for part in ("memory.max 1.5G", "team=web", "default.yaml:12", "sessions/reviewer"):
+    for part in (
+        "memory.max 1.5G",
+        "team=web",
+        "default.yaml:12",
+        "sessions/reviewer",
+        "network      3.0M sent",
+        "waited for   2.0s a CPU, 500ms memory",
+    ):
         assert part in shown
 
 
@@ -201,6 +236,32 @@ def test_intent_declare_and_list(host: ScriptedDaemon) -> None:
         "start_in_s": 0.5, "confidence": 0.9, "cpu": "high",
     }  # fmt: skip
     assert "1nt3nt  call  pytest    1.5G" in ok(host, "intent", "list", "-s", "reviewer")
+
+
+def test_intent_change_withdraw_calibration(host: ScriptedDaemon) -> None:
+    """A spread is three values; the answer is told with its place; what is worth what, in words."""
+    offer = Offer(state="wait", reason="full", position=2, expected_at=time.time() + 4)
+    kept = Intent(
+        id="1nt3nt", session="ci", kind="call", declared_at=NOW, expires_at=NOW + 60, offer=offer
+    )
+    host.on("PATCH", "/v1/sessions/ci/intents/1nt3nt", kept)
+    host.on("DELETE", "/v1/sessions/ci/intents/1nt3nt", {})
+    host.on("GET", "/v1/sessions/ci/calibration", Calibration(
+        session="ci", used=1, unused=1, trust=0.75, memory_percent=[50], duration_percent=[],
+        correction=1.0,
+    ))  # fmt: skip
+    words = "change 1nt3nt -s ci --memory 1M,2M,3M --for 1s,2s,3s --parallel 2 --after abcd"
+    told = ok(host, "intent", *words.split())
+    assert "is changed: wait, number 2 in the queue, room expected in 4s: full" in told
+    sent = host.sent("PATCH", "/v1/sessions/ci/intents/1nt3nt")[0]
+    assert {name: value for name, value in sent.items() if value is not None} == {
+        "memory_quantiles": {"p50": MIB, "p90": 2 * MIB, "p99": 3 * MIB}, "parallelism": 2,
+        "duration_quantiles": {"p50": 1.0, "p90": 2.0, "p99": 3.0}, "after": ["abcd"],
+    }  # fmt: skip
+    assert ok(host, "intent", "withdraw", "1nt3nt", "-s", "ci") == ""
+    shown = ok(host, "intent", "calibration", "-s", "ci")
+    assert "1 of 2; trust 0.75" in shown
+    assert "memory taken of what was declared: 50%" in shown
 
 
 def test_events(host: ScriptedDaemon) -> None:

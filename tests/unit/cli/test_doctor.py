@@ -49,6 +49,15 @@ def test_refused_policy(daemon: ScriptedDaemon) -> None:
     assert "50-site.yaml:3:14: no such field" in result.stdout
 
 
+def test_a_policy_with_warnings_holds(daemon: ScriptedDaemon) -> None:
+    """What is hardly meant is shown, and is no finding."""
+    warning = "50-site.yaml:3:14: warning: sessions[0].match.name: '*': fits everything"
+    daemon.on("GET", "/v1/health", a_health(policy_warnings=[warning]))
+    result = cli(daemon.path, "doctor")
+    assert result.exit_code == 0
+    assert f"ok        policy       1 warning\n          {warning}" in result.stdout
+
+
 def test_json(daemon: ScriptedDaemon) -> None:
     """One object with the daemon's state and its controls."""
     daemon.on("GET", "/v1/health", a_health(state="degraded", controls=[WEAK]))

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentcg explain`: the actions of a call or, where there is no such call, of a session."""
+"""`agentcg explain`: the timeline of a call or, where there is no such call, of a session."""
 
 from __future__ import annotations
 
 import json
 
 import msgspec
+from msgspec.structs import replace
 
-from agentcg.daemon.messages import Action, ActionList
+from agentcg.daemon.messages import Action, ActionList, CallList, Feedback, HistoryList
 from support.commandline import cli
-from support.examples import MIB, NOW
+from support.examples import MIB, NOW, a_call, ended
 from support.scripted_daemon import ScriptedDaemon, problem
 
 FROZEN = Action(
@@ -29,30 +30,74 @@ FROZEN = Action(
 )
 
 
+WAITED = replace(
+    FROZEN, time=NOW - 20, kind="wait", rule="default.yaml:25",
+    reason="the call needs 300M and 200M are free; waited 3.2s",
+)  # fmt: skip
+GRANTED = replace(
+    FROZEN, time=NOW - 17, kind="grant", rule="site.yaml:4",
+    reason="313M expected: 3 earlier test calls, at most 183M",
+)  # fmt: skip
+KILLED = Feedback(code="killed", text="agentcg killed the call at 90M.", by="agentcg")
+CALL = ended(a_call(), 137, KILLED)
+MISSING = problem(404, "not-found", "there is no such call")
+
+
 def test_a_call_is_explained(daemon: ScriptedDaemon) -> None:
-    """One line a step: when, what, on whom, why, by which rule; --json is the API's data."""
-    daemon.on("GET", "/v1/calls/k3f9a2b7c1/actions", ActionList(actions=[FROZEN]))
+    """From its wait to what its agent was told: one line a step, in order, each with why and by
+    which rule; --json is the API's data."""
+    actions = [WAITED, GRANTED, replace(FROZEN, time=NOW - 5)]
+    daemon.on("GET", "/v1/calls/k3f9a2b7c1", CALL)
+    daemon.on("GET", "/v1/calls/k3f9a2b7c1/actions", ActionList(actions=actions))
     said = cli(daemon.path, "explain", "k3f9a2b7c1")
     assert said.exit_code == 0, said.output
-    assert "freeze     reviewer/k3f9a2b7c1 20M of 600M free: held 90M of 32M" in said.stdout
-    assert "[ladder: freeze below 6% of room]" in said.stdout
+    assert [line[9:] for line in said.stdout.splitlines()] == [
+        "wait       reviewer/k3f9a2b7c1 the call needs 300M and 200M are free; waited 3.2s "
+        "[default.yaml:25]",
+        "grant      reviewer/k3f9a2b7c1 313M expected: 3 earlier test calls, at most 183M "
+        "[site.yaml:4]",
+        "freeze     reviewer/k3f9a2b7c1 20M of 600M free: held 90M of 32M granted; paused, there "
+        "is no swap [ladder: freeze below 6% of room]",
+        "end        reviewer/k3f9a2b7c1 declared, exit status 137, after 12s",
+        "killed     reviewer/k3f9a2b7c1 agentcg killed the call at 90M.",
+    ]
     data = json.loads(cli(daemon.path, "explain", "k3f9a2b7c1", "--json").stdout)
-    assert data == {"actions": [msgspec.to_builtins(FROZEN)]}
+    assert data == {
+        "calls": [msgspec.to_builtins(CALL)],
+        "actions": [msgspec.to_builtins(action) for action in actions],
+    }
 
 
 def test_a_session_is_explained(daemon: ScriptedDaemon) -> None:
-    """A word that is no call's id is taken for a session's name."""
-    missing = problem(404, "not-found", "there is no call 'reviewer'")
-    daemon.on("GET", "/v1/calls/reviewer/actions", missing)
+    """A word that is no call's id is taken for a session's name: its latest calls, and all that
+    was done in it."""
+    daemon.on("GET", "/v1/calls/reviewer", MISSING)
     daemon.on("GET", "/v1/sessions/reviewer/actions", ActionList(actions=[]))
     daemon.on("GET", "/v1/sessions/Reviewer-2/actions", ActionList(actions=[FROZEN]))
-    assert "nothing was done" in cli(daemon.path, "explain", "reviewer").stdout
-    assert "freeze" in cli(daemon.path, "explain", "Reviewer-2").stdout
+    daemon.on("GET", "/v1/calls", CallList(calls=[]))
+    assert "nothing to explain" in cli(daemon.path, "explain", "reviewer").stdout
+    daemon.on("GET", "/v1/calls", CallList(calls=[CALL]))
+    said = [
+        line.split()[1] for line in cli(daemon.path, "explain", "Reviewer-2").stdout.splitlines()
+    ]
+    assert said == ["grant", "freeze", "end", "killed"]
+
+
+def test_a_closed_session_is_explained_from_the_history(daemon: ScriptedDaemon) -> None:
+    """What is left of it on disk: its calls, each with what was done to it."""
+    gone = problem(404, "not-found", "no such session")
+    daemon.on("GET", "/v1/calls/reviewer", MISSING)
+    daemon.on("GET", "/v1/sessions/reviewer/actions", gone)
+    daemon.on("GET", "/v1/history", HistoryList(calls=[CALL], next_before=None))
+    daemon.on("GET", "/v1/calls/k3f9a2b7c1/actions", ActionList(actions=[FROZEN]))
+    said = [line.split()[1] for line in cli(daemon.path, "explain", "reviewer").stdout.splitlines()]
+    assert said == ["grant", "freeze", "end", "killed"]
 
 
 def test_unknown_is_said(daemon: ScriptedDaemon) -> None:
     """Neither a call nor a session: exit code 1; not even a name: 2."""
-    daemon.on("GET", "/v1/calls/nobody/actions", problem(404, "not-found", "no call 'nobody'"))
+    daemon.on("GET", "/v1/calls/nobody", MISSING)
     daemon.on("GET", "/v1/sessions/nobody/actions", problem(404, "not-found", "no such session"))
+    daemon.on("GET", "/v1/history", HistoryList(calls=[], next_before=None))
     assert cli(daemon.path, "explain", "nobody").exit_code == 1
     assert cli(daemon.path, "explain", "../x").exit_code == 2

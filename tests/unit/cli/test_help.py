@@ -46,7 +46,8 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "words", [c for c in COMMANDS if c not in {("session",), ("call",), ("intent",), ("policy",),
-                                               ("host",), ("replay",)}], ids=" ".join
+                                               ("host",), ("sched",), ("bench",), ("replay",)}],
+    ids=" ".join,
 )  # fmt: skip
 def test_help_has_exit_codes(words: tuple[str, ...]) -> None:
     """Who writes a script finds the codes where the options are."""

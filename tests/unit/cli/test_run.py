@@ -281,7 +281,9 @@ def test_nothing_is_executed_if_agentcg_dies_first(tmp_path: Path) -> None:
             command("run", "--wait", "60s", "touch", str(mark), euid=USER),
             env=environment(tmp_path / "s"), stderr=subprocess.PIPE,
         )  # fmt: skip
-        listener.accept()[0].recv(1)
-        process.kill()
-        process.communicate(timeout=60)  # ends when the child has closed standard error, too
+        peer, _ = listener.accept()
+        with peer:  # closed too early, it would go on without a call
+            peer.recv(1)
+            process.kill()
+            process.communicate(timeout=60)  # ends when the child has closed standard error, too
     assert not mark.exists()

@@ -103,6 +103,12 @@ def test_state_of_a_session(changes: dict[str, Any], state: str) -> None:
     assert row_of(shown(snapshot([a_session(**changes)])), "reviewer").endswith(state)
 
 
+def test_calls_that_wait_for_room_are_counted() -> None:
+    """They have not begun, so there is no row for them."""
+    lines = shown(snapshot(host=a_host(calls_waiting=2)), 120)
+    assert any("calls 1 + 2 waiting for room, 17 in all" in line for line in lines)
+
+
 def test_throttled_share() -> None:
     """STALL of a call is the share of its life under memory.high."""
     call = with_account(a_call(), throttled_us=3_000_000)

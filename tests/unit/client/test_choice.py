@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agentcg.daemon.client import choice
-from agentcg.daemon.client.choice import choose_session, own_cgroup, session_around, user_session
-from agentcg.daemon.messages import NAME_PATTERN
+from agentcg.client import choice
+from agentcg.client.choice import choose_session, own_cgroup, own_session, session_around
 from agentcg.errors import InvalidInput
+from agentcg.naming import NAME_PATTERN, user_session
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_session(None, {"AGENTCG_SESSION": "env"}) == "env"
     assert choose_session(None, {}) == "around"
     monkeypatch.setattr(choice, "session_around", lambda: None)
-    assert choose_session(None, {}) == user_session(os.getuid())
+    assert choose_session(None, {}) == own_session(os.getuid())
 
 
 def test_bad_names_say_where_they_come_from() -> None:
@@ -81,9 +81,16 @@ def test_any_user_has_a_session(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     """Every user's name makes a name that a session can have."""
     user = type("User", (), {"pw_name": name})
     monkeypatch.setattr(choice.pwd, "getpwuid", lambda _: user)
-    assert re.fullmatch(NAME_PATTERN, user_session(1000))
+    assert re.fullmatch(NAME_PATTERN, own_session(1000))
+
+
+def test_no_two_users_share_a_session() -> None:
+    """What does not fit is not made to fit, and a name of digits is not another user's number."""
+    assert user_session(1000, "ada-l") == "user-ada-l"
+    assert user_session(1001, "ada.l") == "user-1001"
+    assert user_session(1002, "1000") == "user-1002"
 
 
 def test_user_without_a_name() -> None:
     """In a container the uid may have no name."""
-    assert user_session(4_000_000_001) == "user-4000000001"
+    assert own_session(4_000_000_001) == "user-4000000001"

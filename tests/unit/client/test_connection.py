@@ -13,6 +13,7 @@ import pytest
 from agentcg.daemon.client import Client
 from agentcg.daemon.messages import SessionList
 from agentcg.errors import Unavailable
+from support.descriptors import open_files
 from support.scripted_daemon import Received, ScriptedDaemon
 
 
@@ -132,7 +133,7 @@ def test_queue_that_stays_full_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait for a place in the queue is bounded."""
-    monkeypatch.setattr("agentcg.daemon.client.connection.CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("agentcg.client.connection.CONNECT_TIMEOUT_S", 0.1)
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
         listener.bind(path)
@@ -162,8 +163,8 @@ def test_answer_that_is_not_http(tmp_path: Path) -> None:
 def test_descriptors_are_not_lost(tmp_path: Path) -> None:
     """A hundred failures leave no descriptor behind."""
     client = Client(tmp_path / "absent")
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     for _ in range(100):
         with pytest.raises(Unavailable):
             client.health()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_files() - before == set()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcg.daemon.client.problems import exception_of
+from agentcg.client.problems import exception_of
 from agentcg.errors import (
     AgentcgError,
     Conflict,

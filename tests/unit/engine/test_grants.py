@@ -19,7 +19,7 @@ from agentcg.daemon.engine import (
     renegotiate,
     widen,
 )
-from agentcg.daemon.messages import Grant
+from agentcg.daemon.messages import Grant, Offer
 from agentcg.policies import DEFAULT, Policy, load
 
 GIB = 1 << 30
@@ -141,6 +141,15 @@ def test_the_most_specific_and_latest_intent_is_followed() -> None:
     for last in (5, 4, 3, 2, 1):
         assert given(PYTEST, *intents[:last]).memory_need_bytes == last * MIB
         assert given(PYTEST, *reversed(intents[:last])).memory_need_bytes == last * MIB
+
+
+def test_a_refused_intent_is_followed_by_name_alone() -> None:
+    """Who was told that it never fits does something else next; or that very command, after all."""
+    no = Offer(state="refused", reason="")
+    assert given(PYTEST, intent(memory_bytes=GIB, offer=no)).source == "default"
+    assert given(PYTEST, intent(memory_bytes=GIB, tool="Bash", offer=no)).source == "default"
+    named = intent(memory_bytes=GIB, command="pytest -q", offer=no)
+    assert given(PYTEST, named).memory_need_bytes == GIB
 
 
 def test_a_release_takes_back_what_was_said_before() -> None:

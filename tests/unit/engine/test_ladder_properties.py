@@ -45,6 +45,7 @@ def sessions(draw: st.DrawFn) -> tuple[SessionLoad, ...]:
                 ("high", "normal", "low")[number % 3],
                 draw(st.sampled_from(["thinking", "calling", "idle", "paused"])),
                 draw(SIZES), draw(SIZES), draw(SIZES), calls,
+                runtime_lease_bytes=draw(MAYBE), runtime_met=draw(st.booleans()),
             )
         )  # fmt: skip
     return tuple(found)
@@ -101,6 +102,21 @@ def follow(timeline: list[tuple[float, Load]], start: State | None = None) -> It
 def stepped(state: State, call_id: str) -> str | None:
     mark = state.marks.get(call_id)
     return None if mark is None else mark.step
+
+
+@given(TIMELINE)
+def test_an_agent_never_gets_less_than_it_has(timeline: list[tuple[float, Load]]) -> None:
+    """Its lease is above what it holds with page cache, unless it waits and creeps on without swap;
+    high priority has none, nor has anybody where there is room."""
+    for look in follow(timeline):
+        found = {session.name: session for session in look.load.sessions}
+        for name, lease in look.verdict.agent_leases.items():
+            assert found[name].priority != "high" or lease is None
+            waits = name in look.verdict.state.agents_waiting and not look.load.swap_free_bytes
+            assert waits or lease is None or lease > found[name].runtime_current_bytes
+        if look.before.agents_leased and not look.verdict.state.agents_leased:
+            leased = {n for n, s in found.items() if s.runtime_lease_bytes is not None}
+            assert leased == look.verdict.agent_leases.keys()
 
 
 @given(TIMELINE)

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentcg.daemon.engine import (
     Admit,
@@ -17,6 +17,7 @@ from agentcg.daemon.engine import (
     Ending,
     HostView,
     IntentView,
+    Leaving,
     Protection,
     Refuse,
     SessionView,
@@ -28,6 +29,7 @@ from agentcg.daemon.engine import (
     renegotiate,
     widen,
 )
+from agentcg.daemon.engine.history import EMPTY, History, Outcome, learn
 from agentcg.daemon.messages import Account, Grant
 from agentcg.policies import CATEGORIES, DEFAULT, Policy, load
 
@@ -85,6 +87,25 @@ CALLS = st.builds(
     grant=grants(),
     held_bytes=st.none() | HELD,
 )
+OUTCOMES = st.builds(
+    Outcome,
+    tool=TOOLS,
+    category=st.sampled_from(["test", "build", "other"]),
+    peak_bytes=HELD,
+    failed=st.booleans(),
+    declared_bytes=st.none() | SIZES,
+)
+
+
+def remembered(outcomes: list[Outcome]) -> History:
+    """A history of these calls, the oldest first."""
+    kept = EMPTY
+    for outcome in outcomes:
+        kept = learn(kept, outcome, 0.0)
+    return kept
+
+
+HISTORIES = st.lists(OUTCOMES, max_size=6).map(remembered)
 SESSIONS = st.builds(
     SessionView,
     name=st.just("s"),
@@ -93,6 +114,7 @@ SESSIONS = st.builds(
     max_calls=st.none() | st.integers(1, 3),
     runtime_held_bytes=HELD,
     calls=st.lists(CALLS, max_size=3).map(tuple),
+    history=HISTORIES,
 )
 HOSTS = st.builds(
     HostView,
@@ -146,8 +168,10 @@ def test_every_begin_has_an_answer_within_bounds(
         assert session.running >= (session.max_calls or 0)
     elif isinstance(decision, Wait):
         assert session.priority in policy.admission.wait
+        assert session.running or host.calls_running
         assert 0 < decision.wait_s <= min(request.wait_s, policy.admission.wait_max_s)
-        assert decision.need_bytes > decision.room_bytes
+        if not session.history.kinds:
+            assert decision.need_bytes > decision.room_bytes
     else:
         assert isinstance(decision, Admit)
         _check(decision.grant, host, session)
@@ -170,7 +194,7 @@ def test_high_priority_never_waits(
     policy: Policy, host: HostView, session: SessionView, request: CallRequest
 ) -> None:
     """However full the host and whatever the policy."""
-    high = dataclasses.replace(session, priority="high")
+    high = replace(session, priority="high")
     assert not isinstance(grant(policy, host, high, request, (), 0.0), Wait)
 
 
@@ -179,8 +203,8 @@ def test_nothing_waits_that_is_alone(
     policy: Policy, host: HostView, session: SessionView, request: CallRequest
 ) -> None:
     """With no running call there is nobody whose end could make room."""
-    alone = dataclasses.replace(host, calls_running=0)
-    empty = dataclasses.replace(session, calls=())
+    alone = replace(host, calls_running=0)
+    empty = replace(session, calls=())
     assert not isinstance(grant(policy, alone, empty, request, (), 0.0), Wait)
 
 
@@ -190,7 +214,7 @@ def test_grants_grow_with_the_declared_need(
 ) -> None:
     """Who declares more gets no less memory, and never waits less."""
     one, other = (
-        grant(policy, host, session, dataclasses.replace(request, memory_bytes=size), (), 0.0)
+        grant(policy, host, session, replace(request, memory_bytes=size), (), 0.0)
         for size in sorted((a, b))
     )
     if isinstance(one, Wait):
@@ -272,6 +296,12 @@ NUMBERS = st.none() | HELD
             ["declared", "emptied", "expired", "oom", "killed", "session-closed"]
         ),
         exit_status=st.none() | st.integers(0, 255),
+        cancelled=st.booleans(),
+        slowed_s=st.floats(0, 1e6),
+        frozen_s=st.floats(0, 1e6),
+        category=st.sampled_from(CATEGORIES),
+        failed=st.lists(HELD, max_size=9).map(tuple),
+        leaving=st.builds(Leaving, calls=st.integers(0, 999), held_bytes=HELD),
         lingering_processes=st.integers(0, 1 << 22),
         room_bytes=st.none() | st.integers(-(1 << 50), 1 << 50),
         limit_bytes=st.none() | SIZES,
@@ -283,4 +313,4 @@ def test_feedback_is_short_and_printable(account: Account, its: Grant, ending: E
     assert lines
     for line in lines:
         assert line.text.isprintable()
-        assert len(line.text) <= 400
+        assert len(line.text) <= 500

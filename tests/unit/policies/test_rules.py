@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcg.policies import DEFAULT, CallFacts, Policy, SessionFacts, load
+from agentcg.policies import DEFAULT, STEPS, CallFacts, Policy, SessionFacts, load
 from agentcg.policies.values import Memory
 
 GIB = 1 << 30
@@ -204,3 +204,114 @@ def test_default_needs(category: str, need: int) -> None:
     assert rule.memory == need * MIB
     assert rule.memory_high == 4 * GIB
     assert rule.memory_max is None
+
+
+def test_where_a_session_came_from_can_be_asked_for(tmp_path: Path) -> None:
+    """Container by name or id, image, cgroup and unit fit patterns; unknown ones fit none."""
+    rules = policy(
+        tmp_path,
+        "sessions:\n"
+        "  - {match: {container: [web, 'ab12*']}, pids_max: 1}\n"
+        "  - {match: {image: 'python:3.*'}, pids_max: 2}\n"
+        "  - {match: {cgroup: '/kubepods*'}, pids_max: 3}\n"
+        "  - {match: {unit: 'ci@*.service'}, pids_max: 4}\n",
+    )
+    seen = [
+        rules.session(replace(ALICE, **facts)).pids_max  # type: ignore[arg-type]
+        for facts in (
+            {"container": ("web", "ff00")},
+            {"container": ("ab12ff",)},
+            {"image": "python:3.12"},
+            {"cgroup": "/kubepods/besteffort/pod1"},
+            {"unit": "ci@7.service"},
+            {},
+        )
+    ]
+    assert seen == [1, 1, 2, 3, 4, 4096]
+
+
+def test_cpu_io_and_steps_of_a_session(tmp_path: Path) -> None:
+    """CPUs, io.weight and what the ladder may do: everything unless a rule says otherwise."""
+    rules = policy(
+        tmp_path,
+        "sessions:\n"
+        "  - match: {name: ci-*}\n"
+        "    cpu_max: 1.5\n"
+        "    io_weight: 10\n"
+        "    steps: [throttle, freeze]\n"
+        "  - match: {name: hands-off}\n"
+        "    steps: none\n",
+    )
+    rule = rules.session(ALICE)
+    assert (rule.cpu_max, rule.io_weight, rule.steps) == (1.5, 10, {"throttle", "freeze"})
+    assert rules.session(replace(ALICE, name="hands-off")).steps == frozenset()
+    rule = DEFAULT.session(ALICE)
+    assert (rule.cpu_max, rule.io_weight, rule.steps) == (None, 100, set(STEPS))
+
+
+def test_a_rule_names_the_tenant_or_else_the_label(tmp_path: Path) -> None:
+    """Where clients are not trusted the tenant follows from facts; else it is their word."""
+    rules = policy(tmp_path, "sessions: [{match: {user: alice}, tenant: acme}]")
+    labelled = replace(ALICE, labels={"tenant": "initech"})
+    assert rules.session(labelled).tenant == "acme"
+    assert rules.session(replace(labelled, user="bob")).tenant == "initech"
+    assert rules.session(replace(ALICE, user="bob")).tenant is None
+
+
+def test_users_and_tenants_have_caps_of_their_own(tmp_path: Path) -> None:
+    """A rule holds for each user or tenant that it matches; without one there is no cap."""
+    rules = policy(
+        tmp_path,
+        "users:\n"
+        "  - {match: {uid: 1000}, memory_max: 25%, max_calls: 4}\n"
+        "  - {match: {user: 'a*'}, weight: 300, memory_max: 1G}\n"
+        "tenants:\n"
+        "  - {match: {name: acme}, pids_max: 500}\n",
+    )
+    alice = rules.user(1000, "alice", 8 * GIB)
+    assert (alice.memory_max, alice.max_calls, alice.weight) == (2 * GIB, 4, 300)
+    assert alice.rules["weight"] == "a.yaml:4"
+    assert rules.tenant("acme", 8 * GIB).pids_max == 500
+    other = rules.tenant("initech", 8 * GIB)
+    assert (other.memory_max, other.pids_max, other.max_calls, other.weight) == (
+        (None, None, None, 100)
+    )  # fmt: skip
+
+
+def test_a_part_of_the_ladder_can_be_changed(tmp_path: Path) -> None:
+    """What a site does not say stays as the built-in default has it."""
+    changed = policy(tmp_path, "ladder: {enabled: off, kill_below: 1%, freeze_max: 3m}").ladder
+    assert not changed.enabled
+    assert changed == replace(
+        DEFAULT.ladder, enabled=False, enter=(*DEFAULT.ladder.enter[:3], 0.01), freeze_max_s=180.0,
+        rules=changed.rules,
+    )  # fmt: skip
+    assert changed.rules["kill_below"] == "a.yaml:2"
+
+
+def test_a_policy_knows_what_the_site_asks_for(tmp_path: Path) -> None:
+    """A control that nobody asks for need not be there; what a site's rule sets is asked for."""
+    assert not DEFAULT.asks_for("sessions", "io_weight")
+    assert policy(tmp_path, "sessions: [{io_weight: 50}]").asks_for("sessions", "io_weight")
+
+
+def test_an_answer_is_kept_for_the_facts_that_rules_ask_about(tmp_path: Path) -> None:
+    """What one call was answered is no answer for another command, priority or bound."""
+    rules = policy(
+        tmp_path,
+        "calls:\n"
+        "  - {match: {command: 'pytest*', priority: low}, memory_max: 50%}\n"
+        "  - {match: {tool: Read}, pids_max: 7}\n",
+    )
+    asked = [
+        PYTEST,
+        replace(PYTEST, priority="low"),
+        replace(PYTEST, priority="low", memory_bytes=4 * GIB),
+        replace(PYTEST, priority="low", command="make"),
+        replace(PYTEST, tool="Read"),
+    ]
+    for _ in range(2):
+        found = [(rule.memory_max, rule.pids_max == 7) for rule in map(rules.call, asked)]
+        assert found == [
+            (None, False), (4 * GIB, False), (2 * GIB, False), (None, False), (None, True),
+        ]  # fmt: skip

@@ -58,6 +58,24 @@ def test_shipped_policies_hold(path: Path) -> None:
         ("{version: 1, sessions: [{cpu_weight: '5'}]}", False),
         ("{version: 1, sessions: [{match: {labels: {}}}]}", False),
         ("{version: 1, sessions: {priority: low}}", False),
+        ("{version: 1, sessions: [{cpu_max: 1.5, io_weight: 50}, {cpu_max: max}]}", True),
+        ("{version: 1, sessions: [{cpu_max: 150%}]}", False),
+        ("{version: 1, sessions: [{cpu_max: 0}]}", False),
+        ("{version: 1, sessions: [{io_weight: max}]}", False),
+        ("{version: 1, sessions: [{steps: [freeze, throttle]}, {steps: none}]}", True),
+        ("{version: 1, sessions: [{steps: thaw}]}", False),
+        ("{version: 1, sessions: [{match: {container: a, image: b}, tenant: acme}]}", True),
+        ("{version: 1, sessions: [{tenant: 'a b'}]}", False),
+        ("{version: 1, ladder: {enabled: false, kill_below: 1.5%, freeze_max: 2m}}", True),
+        ("{version: 1, ladder: {enabled: 'false'}}", False),
+        ("{version: 1, ladder: {enabled: 1}}", False),
+        ("{version: 1, ladder: {kill_below: 101%}}", False),
+        ("{version: 1, ladder: {kill_below: 0.02}}", False),
+        ("{version: 1, ladder: [{enabled: true}]}", False),
+        ("{version: 1, users: [{match: {user: ci*, uid: 5}, memory_max: 25%}]}", True),
+        ("{version: 1, users: [{match: {name: ci}}]}", False),
+        ("{version: 1, tenants: [{match: {name: a*}, max_calls: 4, weight: 300}]}", True),
+        ("{version: 1, tenants: {weight: 1}}", False),
         ("{version: 1, calls: [{match: {category: test, command: '*'}, memory: 1G}]}", True),
         ("{version: 1, calls: [{match: {category: tests}}]}", False),
         ("{version: 1, calls: [{memory_margin: 1.5}]}", True),
@@ -79,3 +97,10 @@ def test_words_are_those_of_the_api() -> None:
 
     assert get_args(messages.Priority) == PRIORITIES
     assert get_args(messages.Category) == policies.CATEGORIES
+
+
+def test_steps_are_those_of_the_ladder() -> None:
+    """What a session's calls may be spared is what the engine can spare them."""
+    from agentcg.daemon.engine import ladder_model  # noqa: PLC0415
+
+    assert set(policies.STEPS) == ladder_model.STEPS

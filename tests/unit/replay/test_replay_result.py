@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcg.cgroups import CpuStat, MemoryEvents, Psi, PsiLine, Usage
+from agentcg.cgroups import CpuStat, MemoryEvents, Usage
+from agentcg.cgroups.values import Stalled
 from agentcg.daemon.replay.collect import memory_figures
 from agentcg.daemon.replay.result import (
     CallFigures,
@@ -124,19 +125,12 @@ def test_a_summary_keeps_controls_and_sessions_apart() -> None:
 
 def usage(high: int, stalled_us: int, peak: int) -> Usage:
     """A reading of a cgroup."""
-    line = PsiLine(0.0, 0.0, 0.0, stalled_us)
     return Usage(
         memory_current=0,
         memory_peak=peak,
-        memory_swap_current=None,
-        memory_swap_peak=None,
         memory_events=MemoryEvents(low=0, high=high, max=2, oom=1, oom_kill=1, oom_group_kill=0),
-        memory_stat=None,
-        memory_pressure=Psi(some=line, full=line),
+        memory_stalled=Stalled(stalled_us, stalled_us),
         cpu_stat=CpuStat(1, 1, 0, None, None, None),
-        io_stat=None,
-        pids_current=None,
-        pids_peak=None,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentcg.cgroups import MAX, Limits
+from agentcg.cgroups.values import CpuMax
 from agentcg.daemon.messages import Grant
 from agentcg.daemon.service.limits import (
     call_limits,
@@ -22,8 +23,15 @@ RULE = DEFAULT.session(SessionFacts("s", 0, 2 * GIB, asked_priority="low"))
 def test_no_limit_is_written_and_not_left_alone() -> None:
     """A limit that a policy no longer sets must go away when the new one is applied."""
     assert session_limits(RULE, 0) == Limits(
-        memory_low=0, memory_high=MAX, memory_max=MAX, cpu_weight=25, pids_max=4096
-    )
+        memory_low=0, memory_high=MAX, memory_max=MAX, cpu_weight=25, cpu_max=CpuMax(MAX),
+        io_weight=100, pids_max=4096,
+    )  # fmt: skip
+
+
+def test_cpus_become_a_quota_that_the_kernel_takes() -> None:
+    """1.5 CPUs are 150 ms in every 100 ms; the kernel refuses less than 1 ms."""
+    quotas = [session_limits(replace(RULE, cpu_max=cpus), 0).cpu_max for cpus in (1.5, 0.01, None)]
+    assert quotas == [CpuMax(150_000), CpuMax(1_000), CpuMax(MAX)]
 
 
 def test_a_call_dies_as_a_whole() -> None:

@@ -20,6 +20,17 @@ def test_defaults_are_those_of_the_units() -> None:
     assert (asked.root, asked.bpf) == ("auto", "auto")
     assert asked.socket == Path("/run/agentcg/agentcg.sock")
     assert asked.require == {"memory", "cpu", "pids"}
+    assert asked.state == Path("/var/lib/agentcg")
+
+
+def test_history_has_a_place_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where systemd made a directory for it, or as asked, or nowhere; bounds as people write
+    them."""
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/private/agentcg")
+    assert options([]).state == Path("/var/lib/private/agentcg")
+    assert options(["--state", "none"]).state is None
+    asked = options(["--state", "/x", "--history-age", "7d", "--history-size", "256M"])
+    assert (asked.state, asked.history_age, asked.history_size) == (Path("/x"), 604800.0, 256 << 20)
 
 
 def test_require_takes_a_list_or_none() -> None:
@@ -29,7 +40,16 @@ def test_require_takes_a_list_or_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--require", "ram"], ["--require", ""], ["--bpf", "x"], ["--log-level", "x"], ["x"]]
+    "wrong",
+    [
+        ["--require", "ram"],
+        ["--require", ""],
+        ["--bpf", "x"],
+        ["--log-level", "x"],
+        ["x"],
+        ["--history-age", "soon"],
+        ["--history-size", "1X"],
+    ],
 )
 def test_wrong_options_end_with_2(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A usage error is told apart from a host that will not do."""

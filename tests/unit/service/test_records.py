@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agentcg.daemon.messages import Grant
 from agentcg.daemon.service.records import (
+    ALL_STEPS,
     CallRecord,
     SessionRecord,
     Unreadable,
@@ -17,6 +18,7 @@ from agentcg.daemon.service.records import (
     decode_tally,
     encode,
 )
+from agentcg.policies import STEPS
 
 GRANT = Grant(
     memory_high_bytes=1 << 30, memory_max_bytes=None, cpu_weight=100, pids_max=64,
@@ -51,3 +53,8 @@ def test_any_damage_is_said_with_its_place(raw: bytes) -> None:
 def test_tally_is_a_number_or_nothing(raw: bytes | None, count: int) -> None:
     """A damaged statistic is no reason to refuse anything."""
     assert decode_tally(raw) == count
+
+
+def test_all_steps_are_those_of_the_policy() -> None:
+    """Said twice, so that what only releases calls need not load policies."""
+    assert set(STEPS) == ALL_STEPS

@@ -19,16 +19,16 @@ from guestvm.options import (
 
 TWO = """\
 # a comment
-7.2   trixie-backports  linux-image-cloud-amd64  max
-6.12  trixie            linux-image-cloud-amd64  max,-cx16  # another
+new  trixie-backports  linux-image-cloud-amd64  max
+old  trixie            linux-image-cloud-amd64  max,-cx16  # another
 """
 
 
 def test_a_list_is_a_table_of_four_columns() -> None:
     """Lines are kernels in order; comments and empty lines do not count."""
     assert parse_kernels(TWO) == [
-        Kernel("7.2", "trixie-backports", "linux-image-cloud-amd64", "max"),
-        Kernel("6.12", "trixie", "linux-image-cloud-amd64", "max,-cx16"),
+        Kernel("new", "trixie-backports", "linux-image-cloud-amd64", "max"),
+        Kernel("old", "trixie", "linux-image-cloud-amd64", "max,-cx16"),
     ]
 
 
@@ -36,9 +36,9 @@ def test_a_list_is_a_table_of_four_columns() -> None:
     ("text", "reason"),
     [
         ("", "lists no kernel"),
-        ("7.2 trixie linux-image", ":1: not four words"),
-        ("7.2 trixie linux-image max more", ":1: not four words"),
-        ("7.2 trixie $(reboot) max", ":1: not four words"),
+        ("new trixie linux-image", ":1: not four words"),
+        ("new trixie linux-image max more", ":1: not four words"),
+        ("new trixie $(reboot) max", ":1: not four words"),
         ("a t p max\na t p max", ":2: 'a' is taken"),
         ("all t p max", "'all' is taken"),
     ],
@@ -50,26 +50,26 @@ def test_a_bad_list_is_refused(text: str, reason: str) -> None:
 
 
 def test_the_projects_list_has_the_kernels_that_are_promised() -> None:
-    """7.2 is the default, 6.12 is there."""
-    assert [kernel.name for kernel in load_kernels()][:2] == ["7.2", "6.12"]
+    """Debian's newest is the default, the one of its stable release is there."""
+    assert [kernel.name for kernel in load_kernels()][:2] == ["backports", "stable"]
 
 
 def test_kernels_are_chosen_by_name() -> None:
     """No name is the default, "all" is every one, an unknown name is an error with the names."""
     kernels = parse_kernels(TWO)
     assert choose_kernels(kernels, None) == kernels[:1]
-    assert choose_kernels(kernels, "6.12") == kernels[1:]
+    assert choose_kernels(kernels, "old") == kernels[1:]
     assert choose_kernels(kernels, "all") == kernels
-    with pytest.raises(UsageError, match=r"no kernel '5.4'; there are 7.2, 6.12, and all"):
+    with pytest.raises(UsageError, match=r"no kernel '5.4'; there are new, old, and all"):
         choose_kernels(kernels, "5.4")
 
 
 def test_run_takes_its_options_before_the_command() -> None:
     """What comes after -- is the command's, even if it looks like an option."""
-    line = "run --kernel 6.12 --push / --push /:/b --timeout 1.5 --memory 2G -- ls --cpus 9"
+    line = "run --kernel stable --push / --push /:/b --timeout 1.5 --memory 2G -- ls --cpus 9"
     arguments = build_parser().parse_args(line.split())
     assert arguments.command == ["ls", "--cpus", "9"]
-    assert arguments.kernel == "6.12"
+    assert arguments.kernel == "stable"
     assert arguments.push == [(Path("/"), "/srv/"), (Path("/"), "/b")]
     assert arguments.timeout == 1.5
     assert arguments.memory == 2 << 30

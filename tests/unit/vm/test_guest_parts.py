@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from guestvm.errors import GuestError, UsageError
-from guestvm.host import choose_mirror
+from guestvm.host import KEYRING_PACKAGE, PROGRAMS, choose_mirror
 from guestvm.instance import check_name
-from guestvm.project import items, pack
+from guestvm.project import CHECKOUT, items, pack
 from guestvm.qemu import Machine, qemu_argv
 from guestvm.vmlinux import decompress, payload
 
 MACHINE = Machine(
-    kernel="6.12",
+    kernel="stable",
     cpu_model="max,-cx16",
     vmlinux=Path("/c/vmlinux"),
     initrd=Path("/c/initrd"),
@@ -50,10 +50,17 @@ def test_the_mirror_is_found_before_lists_are_fetched() -> None:
     assert choose_mirror(["https://other.example/apt stable Other Other"]) is None
 
 
-def test_a_guest_runs_multi_threaded_from_a_disk() -> None:
-    """The usual guest: virtio disk, random numbers from the host, its kernel's CPU model."""
+def test_make_installs_what_the_guest_needs() -> None:
+    """Every package that has a program of ours is in the list that `make` installs from."""
+    text = (CHECKOUT / "tests/packages.txt").read_text()
+    listed = {line.partition("#")[0].strip() for line in text.splitlines()}
+    assert {*PROGRAMS.values(), KEYRING_PACKAGE} <= listed
+
+
+def test_a_guest_runs_in_one_thread_from_a_disk() -> None:
+    """The usual guest: one thread for its CPUs, virtio disk, the host's random numbers."""
     line = " ".join(qemu_argv(MACHINE, "qemu"))
-    assert "tcg,thread=multi" in line
+    assert "tcg,thread=single" in line
     assert "-cpu max,-cx16 " in line
     assert "-smp 2 " in line
     assert "-m 3072M " in line

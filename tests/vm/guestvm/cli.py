@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 from guestvm import progress
@@ -18,8 +19,11 @@ from guestvm.guest import ALIGN_S, DETERMINISTIC_ENV, WORK, Guest, Options, mach
 from guestvm.instance import instances, remove_leftovers
 from guestvm.kernels import Kernel, choose_kernels, load_kernels
 from guestvm.options import build_parser
+from guestvm.project import build_objects
+from guestvm.rootfs import kernel_version
 from guestvm.snapshot import snapshot
 from guestvm.terminal import interactive
+from guestvm.together import together
 
 
 def main(argv: list[str]) -> int:
@@ -28,9 +32,19 @@ def main(argv: list[str]) -> int:
     progress.quiet = arguments.quiet
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
+    return _guarded(lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    remove_leftovers()
+    status: int = COMMANDS[arguments.subcommand](arguments)
+    return status
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """Run it; what goes wrong becomes a word to the user and an exit status."""
     try:
-        remove_leftovers()
-        status: int = COMMANDS[arguments.subcommand](arguments)
+        return command()
     except UsageError as error:
         progress.warn(str(error))
         return STATUS_USAGE
@@ -42,7 +56,6 @@ def main(argv: list[str]) -> int:
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    return status
 
 
 def _interrupted(number: int, _frame: FrameType | None) -> None:
@@ -63,21 +76,38 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    kernels = choose_kernels(load_kernels(), arguments.kernel)
-    status = 0
-    for kernel in kernels:
-        if len(kernels) > 1:
-            progress.say(f"kernel {kernel.name}")
-        guest = Guest(f"run-{os.getpid()}")
-        try:
-            guest.start(kernel, _options(arguments), detached=False)
-            status = _in_guest(guest, arguments) or status
-        finally:
-            guest.instance.stop()
-    return status
+    kernels = {one.name: one for one in choose_kernels(load_kernels(), arguments.kernel)}
+    numbers = {name: number for number, name in enumerate(kernels)}
+
+    def run(name: str) -> int:
+        share = {"AGENTCG_GUEST_SHARE": f"{numbers[name]}/{len(kernels)}"}
+        return _guarded(lambda: _run_on(kernels[name], arguments, share))
+
+    if arguments.together and len(kernels) > 1:
+        if arguments.install:
+            build_objects()  # once: else each would, at the same time
+        return together(kernels, run)
+    statuses = [run(name) for name in kernels]
+    return next((status for status in statuses if status), 0)
 
 
-def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
+def _run_on(kernel: Kernel, arguments: argparse.Namespace, share: dict[str, str]) -> int:
+    """Run the command in a guest of its own; `share` says which of how many guests it is in."""
+    options = _options(arguments)
+    if arguments.kernel:
+        release = kernel_version(machine(kernel, options).root.parent, kernel)
+        progress.say(f"kernel {kernel.name}: {release}")
+    guest = Guest(f"run-{os.getpid()}")
+    try:
+        guest.start(kernel, options, detached=False)
+        return _in_guest(guest, arguments, share)
+    finally:
+        guest.instance.stop()
+
+
+def _in_guest(
+    guest: Guest, arguments: argparse.Namespace, environment: dict[str, str] | None = None
+) -> int:
     """What `run` and `exec` do once the guest is there."""
     deterministic = getattr(arguments, "deterministic", False)
     if arguments.install:
@@ -92,7 +122,9 @@ def _in_guest(guest: Guest, arguments: argparse.Namespace) -> int:
             if len(arguments.command) > 1
             else ["/bin/sh", "-c", *arguments.command],
             cwd=arguments.cwd or (WORK if arguments.install else "/root"),
-            env=(DETERMINISTIC_ENV if deterministic else {}) | dict(arguments.env),
+            env=(environment or {})
+            | (DETERMINISTIC_ENV if deterministic else {})
+            | dict(arguments.env),
             stdin=arguments.stdin,
             align_s=ALIGN_S if deterministic else 0,
         ),

@@ -112,6 +112,7 @@ class Guest:
 
     def install(self) -> None:
         """Install the checkout, unless it is there already in its present form."""
+        project.build_objects()
         packed = project.pack(project.items())
         state = self.instance.directory / _INSTALLED
         with contextlib.suppress(OSError):

@@ -94,6 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
     _machine(build)
     run = commands.add_parser("run", help="run a command in a throw-away guest")
     _machine(run)
+    run.add_argument(
+        "--together",
+        action="store_true",
+        help="with several kernels: all at once, each line of output behind its kernel's name",
+    )
     _install(run)
     _command(run)
     up = commands.add_parser("up", help="start a guest that stays")

@@ -11,6 +11,8 @@ import fnmatch
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import tarfile
 import tomllib
 from collections.abc import Iterator
@@ -64,6 +66,11 @@ def package_files(checkout: Path, settings: dict[str, Any]) -> list[Path]:
         for path in walk(checkout / "src/agentcg")
         if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
     ]
+
+
+def build_objects() -> None:
+    """Make the checkout's BPF objects of the sources as they are now."""
+    subprocess.run([sys.executable, CHECKOUT / "bpf/objects.py"], check=True)
 
 
 def items(checkout: Path = CHECKOUT) -> list[Item]:

@@ -89,7 +89,9 @@ def _memory_root(machine: Machine) -> list[str]:
 
 def _clock(machine: Machine) -> list[str]:
     if not machine.deterministic:
-        return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", machine.cpu_model]
+        # One thread for all CPUs: with a thread each, a kernel that patches its own code
+        # (tracepoints that come and go) now and then trips over a stale int3 and dies.
+        return ["-accel", "tcg,thread=single,tb-size=512", "-cpu", machine.cpu_model]
     return [
         *("-accel", "tcg,thread=single,tb-size=512"),
         *("-cpu", f"{machine.cpu_model},-rdrand,-rdseed"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from guestvm import cache, host, vmlinux
 from guestvm.errors import GuestError
 from guestvm.kernels import Kernel, load_kernels
-from guestvm.progress import run_logged, say, warn
+from guestvm.progress import run_logged, say
 from guestvm.vmlinux import decompress, payload
 
 SUITE = "trixie"
@@ -32,7 +32,8 @@ PROJECT_PACKAGES = (
     "python3-typer python3-yaml"
 )
 TEST_PACKAGES = (
-    "python3-pytest python3-pytest-asyncio python3-hypothesis python3-jsonschema stress-ng crun"
+    "python3-pytest python3-pytest-asyncio python3-hypothesis python3-jsonschema "
+    "python3-venv make stress-ng crun"
 )
 PACKAGES = f"{SYSTEM_PACKAGES} {PROJECT_PACKAGES} {TEST_PACKAGES}".split()
 
@@ -103,9 +104,7 @@ def _finish_kernel(directory: Path, kernel: Kernel) -> None:
         raise GuestError(f"kernel {kernel.name}: {kernel.package} holds no vmlinuz")
     vmlinuz.with_name("vmlinux").write_bytes(decompress(payload(vmlinuz.read_bytes())))
     vmlinuz.unlink()
-    version = kernel_version(directory, kernel)
-    if not version.startswith(kernel.name + "."):
-        warn(f"kernel {kernel.name}: {kernel.suite} has {version} now; using that")
+    say(f"kernel {kernel.name}: {kernel_version(directory, kernel)}")
 
 
 def kernel_version(directory: Path, kernel: Kernel) -> str:

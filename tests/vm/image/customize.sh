@@ -10,15 +10,18 @@ export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
 
 # unpack_modules VERSION DIRECTORY MODULE...: with what they depend on, numbered in loading order.
 unpack_modules() {
-    local version=$1 directory=$2 count=10 path
+    local version=$1 directory=$2 count=10 path paths
     shift 2
     mkdir -p "$directory"
-    for path in $(modprobe -d "$root" -S "$version" -a --show-depends "$@" |
-        awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
+    # The guest's own modprobe: a host need not have one. An assignment, so that its failure ends
+    # the build.
+    paths=$(chroot "$root" modprobe -S "$version" -a --show-depends "$@" |
+        awk '$1 == "insmod" && !seen[$2]++ { print $2 }')
+    for path in $paths; do
         case $path in
-        *.xz) xz -dc "$path" ;;
-        *.zst) zstd -dcq "$path" ;;
-        *) cat "$path" ;;
+        *.xz) xz -dc "$root$path" ;;
+        *.zst) zstd -dcq "$root$path" ;;
+        *) cat "$root$path" ;;
         esac >"$directory/$count-$(basename "${path%%.ko*}").ko"
         count=$((count + 1))
     done

@@ -25,7 +25,7 @@ sys.path.insert(0, str(GUEST.parent))
 from guestvm.cache import cache_directory  # noqa: E402
 from guestvm.guest import Options, machine  # noqa: E402
 from guestvm.kernels import Kernel, load_kernels  # noqa: E402
-from guestvm.project import SITE, items  # noqa: E402
+from guestvm.project import SITE, build_objects, items  # noqa: E402
 
 NAME = f"selftest-{os.getpid()}"
 Result = subprocess.CompletedProcess[str]
@@ -228,5 +228,6 @@ def test_the_guest_has_what_the_wheel_has(tmp_path: Path) -> None:
         expected = {
             name: archive.read(name) for name in archive.namelist() if name.startswith("agentcg/")
         }
+    build_objects()
     found = {item.path: item.data for item in items() if item.path.startswith(f"{SITE}/")}
     assert {path.removeprefix(f"{SITE}/"): data for path, data in found.items()} == expected

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory delay and protection through the kernel's own interface, struct memcg_bpf_ops.
+ *
+ * Problem: a kernel that asks a program how long a charge has to wait needs neither a scheduler
+ * of ours nor a probe for it. No released kernel does; the patches are in review, in two forms.
+ * The earlier asks get_high_delay_ms() when a charge is done; the later tells of each charge by
+ * memcg_charged(), whose result is the delay, and passes more to below_low() and below_min().
+ * Each form has its set of programs here; user space loads the one that the kernel's BTF has.
+ *
+ * The types are declared by hand: names before the ___ are the kernel's, members are found by
+ * name, and those that are left out stay empty. The kernel waits where the task returns to user
+ * mode, and bounds the wait, as for memory.high.
+ */
+#include "budgets.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct memcg_bpf_ops___delay {
+	bool (*below_low)(struct mem_cgroup *memcg);
+	bool (*below_min)(struct mem_cgroup *memcg);
+	unsigned int (*get_high_delay_ms)(struct mem_cgroup *memcg);
+};
+
+struct memcg_bpf_ops___charge {
+	bool (*below_low)(struct mem_cgroup *memcg, unsigned long elow, unsigned long usage);
+	bool (*below_min)(struct mem_cgroup *memcg, unsigned long emin, unsigned long usage);
+	unsigned int (*memcg_charged)(struct mem_cgroup *memcg, unsigned int nr_pages);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_BUDGETS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, struct agentcg_protection);
+} protections SEC(".maps"); /* by cgroup id; of what is below, too */
+
+/* Whether this cgroup, or one above it, uses less than it is promised. */
+static __always_inline bool is_protected(struct mem_cgroup *memcg, bool hard)
+{
+	s32 i;
+
+	if (!control.protections || expired(bpf_ktime_get_ns()))
+		return false;
+	for_range(i, 0, BUDGET_LEVELS) {
+		struct agentcg_protection *promised;
+		u64 id;
+
+		if (!memcg)
+			break;
+		id = BPF_CORE_READ(memcg, css.cgroup, kn, id);
+		promised = bpf_map_lookup_elem(&protections, &id);
+		if (promised && usage_bytes(memcg) <
+				(hard ? promised->min_bytes : promised->low_bytes))
+			return true;
+		memcg = memcg_above(memcg);
+	}
+	return false;
+}
+
+/* How long the task that charged this cgroup has to wait, in ms. */
+static __always_inline unsigned int delay_ms(struct mem_cgroup *memcg)
+{
+	struct verdict v = {};
+	u64 ms;
+
+	if (!control.budgets || expired(bpf_ktime_get_ns()))
+		return 0;
+	judge(memcg, 0, &v);
+	ms = v.delay_ns / NSEC_PER_MSEC;
+	if (ms)
+		account_delay(v.cgroup_id, ms * NSEC_PER_MSEC, v.over_bytes);
+	return ms;
+}
+
+SEC("struct_ops/below_low")
+bool BPF_PROG(delay_below_low, struct mem_cgroup *memcg)
+{
+	return is_protected(memcg, false);
+}
+
+SEC("struct_ops/below_min")
+bool BPF_PROG(delay_below_min, struct mem_cgroup *memcg)
+{
+	return is_protected(memcg, true);
+}
+
+SEC("struct_ops/get_high_delay_ms")
+unsigned int BPF_PROG(delay_get_high_delay_ms, struct mem_cgroup *memcg)
+{
+	return delay_ms(memcg);
+}
+
+SEC("struct_ops/below_low")
+bool BPF_PROG(charge_below_low, struct mem_cgroup *memcg, unsigned long elow, unsigned long usage)
+{
+	return is_protected(memcg, false);
+}
+
+SEC("struct_ops/below_min")
+bool BPF_PROG(charge_below_min, struct mem_cgroup *memcg, unsigned long emin, unsigned long usage)
+{
+	return is_protected(memcg, true);
+}
+
+SEC("struct_ops/memcg_charged")
+unsigned int BPF_PROG(charge_memcg_charged, struct mem_cgroup *memcg, unsigned int nr_pages)
+{
+	return delay_ms(memcg);
+}
+
+SEC(".struct_ops.link")
+struct memcg_bpf_ops___delay delay_ops = {
+	.below_low = (void *)delay_below_low,
+	.below_min = (void *)delay_below_min,
+	.get_high_delay_ms = (void *)delay_get_high_delay_ms,
+};
+
+SEC(".struct_ops.link")
+struct memcg_bpf_ops___charge charge_ops = {
+	.below_low = (void *)charge_below_low,
+	.below_min = (void *)charge_below_min,
+	.memcg_charged = (void *)charge_memcg_charged,
+};

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nodes: what the scheduler knows of each cgroup, and the shares that follow from it.
+ *
+ * A cgroup's share is the product, from itself up to the root, of its weight over the weights of
+ * all that are active beside it. It is computed when time is charged, so nothing has to be
+ * updated below a cgroup whose weight or neighbours change: activity only moves upwards, and
+ * stops at the first ancestor that was active already.
+ */
+#ifndef AGENTCG_SCHED_NODES_H
+#define AGENTCG_SCHED_NODES_H
+
+#include "kfuncs.h"
+#include "scheduler.h"
+
+#define MAX_SLOTS 16384
+#define MAX_LEVELS 24 /* deeper cgroups are flattened into the one at this depth */
+#define ONE (1ULL << 24) /* the whole machine, as a share */
+#define TASK_WEIGHT 100 /* of nice 0 */
+#define NO_QUOTA (1ULL << 50) /* in us; the kernel's "max" is more */
+
+const volatile struct agentcg_sched_settings settings SEC(".rodata.settings") = {
+	.slice_ns = 3 * NSEC_PER_MSEC,
+	.credit_ns = 5 * NSEC_PER_MSEC,
+	.lag_ns = 200 * NSEC_PER_MSEC,
+	.patience_ns = 5000 * NSEC_PER_MSEC,
+	.sweep_ns = 10 * NSEC_PER_MSEC,
+	.boost_ns = NSEC_PER_MSEC,
+	.stretch_ns = 20 * NSEC_PER_MSEC,
+	.favour_ns = 10 * NSEC_PER_MSEC,
+	.cpu_boost_ns = 10 * NSEC_PER_MSEC,
+	.window_ns = 100 * NSEC_PER_MSEC,
+};
+struct agentcg_sched_state state SEC(".data.state");
+s32 nr_online = 1;
+u32 fresh; /* slots from here on were never used */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, u32);
+	__type(value, struct agentcg_node);
+} nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4 * MAX_SLOTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, u32);
+} slots SEC(".maps"); /* cgroup id -> slot */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, MAX_SLOTS);
+	__type(value, u32);
+} free_slots SEC(".maps"); /* used before; a queue, so that reuse comes late */
+
+struct task {
+	u64 started_ns; /* since when its time is to be charged */
+	u64 ready_ns;   /* since when it waits for a CPU; 0: it does not */
+	u64 vtime;      /* among the tasks of its cgroup */
+	u64 flat_vtime; /* while pinned: among all that wait on a CPU */
+	u32 slot;
+	u32 weight; /* as it counts in own_weight; 0: not runnable */
+	u32 queued; /* it counts in `queued` of its node */
+	u32 pinned; /* it waits in a CPU's queue, not in its cgroup's */
+	u32 has_work;
+	u64 boost_ns; /* what it may run for by a boost; 0: it does not */
+	u64 delay_ns;       /* how long it is to wait, from its return to user mode on */
+	u64 delay_until_ns; /* 0: it has not to wait */
+	u64 delayed_ns;     /* since when it waits */
+	u64 delay_noticed_ns;
+	u64 delay_cgroup_id;
+	u64 delay_over_bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task);
+} tasks SEC(".maps");
+
+static __always_inline struct agentcg_node *node_at(u32 slot)
+{
+	return bpf_map_lookup_elem(&nodes, &slot);
+}
+
+static __always_inline struct task *task_of(struct task_struct *p)
+{
+	return bpf_task_storage_get(&tasks, p, NULL, 0);
+}
+
+static __always_inline bool before(u64 a, u64 b)
+{
+	return (s64)(a - b) < 0;
+}
+
+static __always_inline void count(u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+/* A program runs with migration disabled, and counts if the task is the one that runs it. */
+static __always_inline bool migration_disabled(struct task_struct *p)
+{
+	return p->migration_disabled > (p == bpf_get_current_task_btf());
+}
+
+/* May the task run on all CPUs that are there? */
+static __always_inline bool unrestricted(struct task_struct *p)
+{
+	return p->nr_cpus_allowed >= nr_online && !migration_disabled(p);
+}
+
+/* The slot of a cgroup: its own, or of the nearest ancestor that has one. */
+static __always_inline u32 slot_of(u64 cgroup_id)
+{
+	u32 *slot = bpf_map_lookup_elem(&slots, &cgroup_id);
+
+	return slot ? *slot : AGENTCG_ROOT_SLOT;
+}
+
+static __always_inline u64 weight_of(struct agentcg_node *n)
+{
+	return n->idle ? 1 : n->weight ?: 1;
+}
+
+/*
+ * Let `counted` follow whether the node is active and what it weighs, and the parent's sums follow
+ * `counted`. Whoever changes either calls this afterwards, and each looks again after its
+ * exchange: the last of several at once sees the final state. True: the parent gained or lost
+ * an active child.
+ */
+static __always_inline bool recount(struct agentcg_node *n, struct agentcg_node *parent)
+{
+	bool changed = false;
+
+	for (int i = 0; i < 3; i++) {
+		u64 wanted = n->active > 0 ? weight_of(n) : 0;
+		u64 was = __sync_lock_test_and_set(&n->counted, wanted);
+
+		if (wanted != was)
+			__sync_fetch_and_add(&parent->child_weight, (s64)(wanted - was));
+		if (!was && wanted)
+			__sync_fetch_and_add(&parent->active, 1);
+		else if (was && !wanted)
+			__sync_fetch_and_add(&parent->active, -1);
+		if (!was != !wanted)
+			changed = true;
+		if (wanted == (n->active > 0 ? weight_of(n) : 0))
+			break;
+	}
+	return changed;
+}
+
+/* `active` or the weight of `slot` changed: have its ancestors follow. */
+static __noinline int propagate(u32 slot)
+{
+	s32 i;
+
+	for_range(i, 0, MAX_LEVELS) {
+		struct agentcg_node *n = node_at(slot), *parent;
+
+		if (!n)
+			break;
+		parent = node_at(n->parent);
+		if (!parent || !recount(n, parent))
+			break;
+		slot = n->parent;
+	}
+	return 0;
+}
+
+/* The share of the machine that tasks of `slot` have now, at least 1. */
+static __noinline u64 share_of(u32 slot)
+{
+	struct agentcg_node *n = node_at(slot);
+	u64 share = ONE;
+	s32 i;
+
+	if (!n)
+		return ONE;
+	if (n->child_weight > 0) /* only the root, and threaded cgroups, have both */
+		share = share * (n->own_weight > 0 ? n->own_weight : TASK_WEIGHT) /
+			((n->own_weight > 0 ? n->own_weight : TASK_WEIGHT) + n->child_weight);
+	for_range(i, 0, MAX_LEVELS) {
+		struct agentcg_node *parent = node_at(n->parent);
+		u64 weight = n->counted ?: weight_of(n), all;
+
+		if (!parent)
+			break;
+		all = parent->child_weight + (parent->own_weight > 0 ? parent->own_weight : 0);
+		if (all > weight)
+			share = share * weight / all;
+		n = parent;
+	}
+	return share ?: 1;
+}
+
+static __always_inline u64 virtual(u64 ns, u64 share)
+{
+	return ns * ONE / share;
+}
+
+/*
+ * Neither hoard time that was not wanted, nor pay for neighbours that are gone. Who always wanted to
+ * run may be behind for good: all its tasks run, and weigh more than the CPUs that they fill.
+ * However little a cgroup weighs, it is not ahead by more than what is its turn after
+ * `patience_ns`: whoever waits may hold a lock, or be in an RCU section.
+ */
+static __always_inline u64 bounded(u64 vtime, u64 lag_ns, u64 lead_ns, u64 share)
+{
+	u64 now = state.vnow, least = now - lag_ns, most = virtual(lead_ns, share);
+
+	if (most > settings.patience_ns * nr_online)
+		most = settings.patience_ns * nr_online;
+	most += now;
+	if (before(vtime, least))
+		return least;
+	return before(most, vtime) ? most : vtime;
+}
+
+static __always_inline u64 bounded_vtime(struct agentcg_node *n, u32 slot)
+{
+	u64 was = n->vtime, now = state.vnow, vtime;
+	u64 lead_ns = settings.slice_ns * (nr_online + 1) + settings.stretch_ns;
+
+	/* Within these bounds whatever its share: mostly so, and working out the share takes long. */
+	if (!before(was, now - settings.lag_ns) && !before(now + lead_ns, was))
+		return was;
+	vtime = bounded(was, settings.lag_ns, lead_ns, share_of(slot));
+	if (vtime != was)
+		n->vtime = vtime;
+	return vtime;
+}
+
+/* The part of its cgroup's share that one runnable task stands for. */
+static __always_inline u64 flat_share(struct task *t, struct agentcg_node *n)
+{
+	u64 all = n->own_weight > 0 ? n->own_weight : 1, weight = t->weight ?: TASK_WEIGHT;
+	u64 share = share_of(t->slot);
+
+	if (weight < all)
+		share = share * weight / all;
+	return share ?: 1;
+}
+
+static __always_inline void set_runnable(struct task_struct *p, struct task *t)
+{
+	struct agentcg_node *n = node_at(t->slot);
+	bool was_active;
+	u64 credit;
+
+	if (t->weight || !n)
+		return;
+	t->weight = p->scx.weight ?: 1;
+	__sync_fetch_and_add(&n->own_weight, t->weight);
+	was_active = __sync_fetch_and_add(&n->active, 1) > 0;
+	propagate(t->slot);
+	if (was_active)
+		return;
+	credit = virtual(settings.credit_ns, share_of(t->slot));
+	if (credit > settings.lag_ns)
+		credit = settings.lag_ns;
+	if (before(n->vtime, state.vnow - credit))
+		n->vtime = state.vnow - credit;
+}
+
+static __always_inline void set_queued(struct task *t, struct agentcg_node *n)
+{
+	if (t->queued)
+		return;
+	t->queued = 1;
+	__sync_fetch_and_add(&n->queued, 1);
+}
+
+static __always_inline void set_dequeued(struct task *t)
+{
+	struct agentcg_node *n = node_at(t->slot);
+
+	if (!t->queued || !n)
+		return;
+	t->queued = 0;
+	__sync_fetch_and_add(&n->queued, -1);
+}
+
+static __always_inline void set_quiescent(struct task *t)
+{
+	struct agentcg_node *n = node_at(t->slot);
+
+	set_dequeued(t);
+	t->ready_ns = 0;
+	if (!t->weight || !n)
+		return;
+	__sync_fetch_and_add(&n->own_weight, -(s64)t->weight);
+	t->weight = 0;
+	__sync_fetch_and_add(&n->active, -1);
+	propagate(t->slot);
+}
+
+/* cpu.max is counted, not honoured: whoever loaded the scheduler has to say so. */
+static __always_inline void set_bandwidth(struct agentcg_node *n, u64 quota_us)
+{
+	bool set = quota_us < NO_QUOTA;
+
+	__sync_fetch_and_add(&state.bandwidths, (s64)set - n->bandwidth);
+	n->bandwidth = set;
+}
+
+/* One reference less; the last one gives the slot back. */
+static __always_inline void release_slot(u32 slot)
+{
+	struct agentcg_node *n = node_at(slot);
+
+	if (!n || __sync_fetch_and_add(&n->refs, -1) != 1)
+		return;
+	n->cgroup_id = 0;
+	set_bandwidth(n, NO_QUOTA);
+	bpf_map_push_elem(&free_slots, &slot, 0);
+	__sync_fetch_and_add(&state.nodes, -1);
+}
+
+#endif

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A sched_ext scheduler: CPU time by cpu.weight over the whole tree of cgroups.
+ *
+ * Problem: in-kernel memory delay needs a say in who runs next, and a scheduler that has that
+ * say must do for every task of the host what the kernel's own does: weights, nice levels,
+ * affinity.
+ *
+ * Every cgroup has a virtual time: what its own tasks used, divided by the share of the machine
+ * that it had then. Cgroups with waiting tasks stand in one tree ordered by it (sched_turns.h);
+ * a CPU that needs work takes the first and runs its first task, again by virtual time. Example:
+ * a (weight 100, one busy task) and b (300, two busy tasks) on one CPU. a's share is 1/4, b's
+ * 3/4; a slice of 3 ms moves a on by 12 ms and b by 4 ms, so b gets three turns for each of a.
+ * Picking costs O(log cgroups that wait + log tasks in one), charging O(depth).
+ *
+ * Tasks that may not run on every CPU wait in a queue of one CPU that they may use. It is ordered
+ * by a virtual time of their own, for a share that is the cgroup's divided among its tasks, and
+ * the CPU compares its first with the tree's.
+ *
+ * Limits: one tree for all CPUs; real-time and deadline tasks are above this scheduler, as ever.
+ * A CPU that goes offline has to be emptied, and what waits in a queue of its own is nobody else's:
+ * so there are no operations for hotplug, and the kernel ends the scheduler with the request to load
+ * it again.
+ */
+#include "sched_members.h"
+#include "sched_pick.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	bool idle = false;
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+
+	if (idle)
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, 0);
+	return cpu;
+}
+
+/* Of the CPUs that the task may use: an idle one, else one where few wait. */
+static __always_inline s32 pinned_cpu(struct task_struct *p)
+{
+	s32 here = scx_bpf_task_cpu(p), other;
+
+	if (p->nr_cpus_allowed == 1 || migration_disabled(p))
+		return here;
+	other = scx_bpf_pick_any_cpu(p->cpus_ptr, 0);
+	if (other < 0 || other == here ||
+	    scx_bpf_dsq_nr_queued(CPU_QUEUE + other) > scx_bpf_dsq_nr_queued(CPU_QUEUE + here))
+		return here;
+	return other;
+}
+
+static __always_inline void enqueue_pinned(struct task_struct *p, struct task *t,
+					   struct agentcg_node *n, u64 enq_flags)
+{
+	s32 cpu = pinned_cpu(p);
+
+	if (!t->pinned) {
+		t->pinned = 1;
+		t->flat_vtime = bounded_vtime(n, t->slot);
+	}
+	t->flat_vtime = bounded(t->flat_vtime,
+				enq_flags & SCX_ENQ_WAKEUP ? settings.credit_ns : settings.lag_ns,
+				settings.slice_ns, flat_share(t, n));
+	scx_bpf_dsq_insert_vtime(p, CPU_QUEUE + cpu, settings.slice_ns, t->flat_vtime, enq_flags);
+	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+}
+
+void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	struct task *t = task_of(p);
+	struct agentcg_node *n = t ? node_at(t->slot) : NULL;
+	u64 vtime;
+	s32 cpu;
+
+	if (!t || !n) {
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, enq_flags);
+		return;
+	}
+	set_runnable(p, t);
+	if (delay(p, t, enq_flags))
+		return;
+	if ((p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1 && (enq_flags & SCX_ENQ_WAKEUP)) {
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, enq_flags | SCX_ENQ_PREEMPT);
+		return;
+	}
+	if (!t->ready_ns)
+		t->ready_ns = bpf_ktime_get_ns();
+	if (boost(p, t, n, enq_flags))
+		return;
+	if (!unrestricted(p)) {
+		enqueue_pinned(p, t, n, enq_flags);
+		return;
+	}
+	t->pinned = 0;
+	vtime = n->task_vtime - settings.slice_ns;
+	if (before(t->vtime, vtime))
+		t->vtime = vtime;
+	set_queued(t, n);
+	scx_bpf_dsq_insert_vtime(p, NODE_QUEUE + t->slot, settings.slice_ns, t->vtime, enq_flags);
+	vtime = bounded_vtime(n, t->slot);
+	want_turn(t->slot, vtime);
+	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (cpu >= 0)
+		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	else if (enq_flags & SCX_ENQ_WAKEUP)
+		preempt(p, vtime);
+}
+
+void OP(dequeue)(agentcg_dequeue, struct task_struct *p, u64 deq_flags)
+{
+	struct task *t = task_of(p);
+
+	if (t)
+		set_dequeued(t);
+}
+
+void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
+{
+	enum outcome outcome = NOTHING;
+	struct agentcg_node *n;
+	struct rival rival = {};
+	struct cpu *c = cpu_at(cpu);
+	u64 now, pinned = 0;
+	struct task *t;
+	s32 i;
+
+	if (!c)
+		return;
+	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && (t = task_of(prev)) &&
+	    (n = node_at(t->slot))) {
+		now = bpf_ktime_get_ns();
+		charge(t, n, c, now);
+		c->urgent = !!(prev->flags & PF_KTHREAD); /* who is kept is not told to be running */
+		rival.vtime = t->pinned ? t->flat_vtime : bounded_vtime(n, t->slot);
+		rival.task_vtime = t->vtime;
+		rival.slot = t->pinned ? AGENTCG_NO_SLOT : t->slot;
+		rival.there = t->delay_until_ns <= now;
+		if (rival.there && take_boost(t, n, c, now)) {
+			set_slice(prev, settings.boost_ns);
+			c->urgent = 1;
+			return;
+		}
+	}
+	first_vtime(CPU_QUEUE + cpu, &pinned);
+	for_range(i, 0, PICK_TRIES) {
+		outcome = pick_once(&rival, pinned);
+		if (outcome == NOTHING && pinned && !(rival.there && before(rival.vtime, pinned)))
+			outcome = PINNED;
+		if (outcome == PINNED) {
+			if (scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu)) {
+				advance(pinned);
+				return;
+			}
+			pinned = 0; /* another CPU was faster */
+		} else if (outcome != AGAIN) {
+			break;
+		}
+	}
+	if (outcome == MOVED)
+		return;
+	if (rival.there)
+		keep(prev, &rival);
+	else if (!scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
+		steal();
+}
+
+void OP(runnable)(agentcg_runnable, struct task_struct *p, u64 enq_flags)
+{
+	struct task *t = task_of(p);
+
+	if (!t)
+		return;
+	t->ready_ns = bpf_ktime_get_ns();
+	set_runnable(p, t);
+}
+
+void OP(running)(agentcg_running, struct task_struct *p)
+{
+	struct task *t = task_of(p);
+	struct agentcg_node *n;
+	struct cpu *c;
+	u64 waited;
+
+	if (!t || !(n = node_at(t->slot)))
+		return;
+	set_dequeued(t);
+	t->started_ns = bpf_ktime_get_ns();
+	if (before(n->task_vtime, t->vtime))
+		n->task_vtime = t->vtime;
+	if (t->ready_ns) {
+		waited = t->started_ns - t->ready_ns;
+		t->ready_ns = 0;
+		n->wait_ns += waited;
+		n->waits++;
+		if (waited > n->longest_wait_ns)
+			n->longest_wait_ns = waited;
+	}
+	c = cpu_at(scx_bpf_task_cpu(p));
+	if (c) {
+		c->vtime = n->vtime;
+		c->started_ns = t->started_ns;
+		c->slot = t->slot;
+		c->urgent = t->boost_ns || (p->flags & PF_KTHREAD);
+		c->busy = 1;
+	}
+}
+
+void OP(stopping)(agentcg_stopping, struct task_struct *p, bool runnable)
+{
+	struct task *t = task_of(p);
+	struct cpu *c = cpu_at(scx_bpf_task_cpu(p));
+	struct agentcg_node *n;
+
+	if (!c)
+		return;
+	c->busy = 0;
+	if (t && (n = node_at(t->slot)))
+		charge(t, n, c, bpf_ktime_get_ns());
+}
+
+void OP(quiescent)(agentcg_quiescent, struct task_struct *p, u64 deq_flags)
+{
+	struct task *t = task_of(p);
+
+	if (t)
+		set_quiescent(t);
+}
+
+void OP(set_weight)(agentcg_set_weight, struct task_struct *p, u32 weight)
+{
+	struct task *t = task_of(p);
+	struct agentcg_node *n;
+
+	if (!t || !t->weight || !(n = node_at(t->slot)))
+		return;
+	__sync_fetch_and_add(&n->own_weight, (s64)weight - t->weight);
+	t->weight = weight;
+}
+
+s32 SLEEPABLE_OP(init)(agentcg_init)
+{
+	const struct cpumask *online = scx_bpf_get_online_cpumask();
+	s32 cpu, error, nr = scx_bpf_nr_cpu_ids();
+
+	/* Has clang describe types that only prototypes of kernel functions name. */
+	if (!bpf_core_type_exists(struct cpumask) || !bpf_core_type_exists(struct bpf_map))
+		nr = 0;
+	nr_online = bpf_cpumask_weight(online);
+	scx_bpf_put_cpumask(online);
+	if (nr > MAX_CPUS)
+		return -7; /* E2BIG */
+	for_range(cpu, 0, nr) {
+		error = scx_bpf_create_dsq(CPU_QUEUE + cpu, -1);
+		if (error)
+			return error;
+	}
+	return init_delay();
+}
+
+void OP(exit)(agentcg_exit, struct scx_exit_info *info)
+{
+	bpf_probe_read_kernel_str(state.exit_reason, sizeof(state.exit_reason), info->reason);
+	bpf_probe_read_kernel_str(state.exit_message, sizeof(state.exit_message), info->msg);
+	state.exit_code = info->exit_code;
+	state.exit_kind = info->kind;
+}
+
+SEC(".struct_ops.link")
+struct sched_ext_ops agentcg_ops = {
+	.select_cpu = (void *)agentcg_select_cpu,
+	.enqueue = (void *)agentcg_enqueue,
+	.dequeue = (void *)agentcg_dequeue,
+	.dispatch = (void *)agentcg_dispatch,
+	.runnable = (void *)agentcg_runnable,
+	.running = (void *)agentcg_running,
+	.stopping = (void *)agentcg_stopping,
+	.quiescent = (void *)agentcg_quiescent,
+	.set_weight = (void *)agentcg_set_weight,
+	.init_task = (void *)agentcg_init_task,
+	.exit_task = (void *)agentcg_exit_task,
+	.cgroup_init = (void *)agentcg_cgroup_init,
+	.cgroup_exit = (void *)agentcg_cgroup_exit,
+	.cgroup_move = (void *)agentcg_cgroup_move,
+	.cgroup_set_weight = (void *)agentcg_cgroup_set_weight,
+	.cgroup_set_bandwidth = (void *)agentcg_cgroup_set_bandwidth,
+	.cgroup_set_idle = (void *)agentcg_cgroup_set_idle,
+	.init = (void *)agentcg_init,
+	.exit = (void *)agentcg_exit,
+	.flags = SCX_OPS_ENQ_LAST | SCX_OPS_ENQ_MIGRATION_DISABLED,
+	.timeout_ms = 20000,
+	.name = "agentcg",
+};

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentcg bench`: figures of policies, of the scheduler and of memory delay on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentcg.client.choice import SOCKET_VARIABLE
+from agentcg.daemon.cli.handover import CONTEXT, hand_over
+from agentcg.daemon.cli.options import socket_of
+
+if TYPE_CHECKING:
+    from agentcg.daemon.bench.figures import Figure
+
+HELP = """Measure policies, the scheduler and memory delay on this machine.
+
+As root, where nothing else matters: the loads use all CPUs for minutes. `policy` needs the
+daemon; the others are beside the kernel's own, without the daemon's scheduler.
+"""
+SCHED_HELP = """Shares, latency and throughput, first under the kernel's own scheduler.
+
+\b
+Examples:
+  agentcg bench sched --json out.json
+  agentcg bench sched --seconds 10
+
+Exit codes: 0; 1 where the scheduler cannot be loaded.
+"""
+DELAY_HELP = """How soon a charge over a budget is held up, and what it does to others.
+
+\b
+Examples:
+  agentcg bench memory-delay --json out.json
+  agentcg bench memory-delay --seconds 10
+
+Exit codes: 0; 1 where the kernel cannot delay.
+"""
+bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
+
+Out = Annotated[
+    Path | None, typer.Option("--json", metavar="OUT", help="Write the figures here, too.")
+]
+Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="How long each figure is measured.")]
+
+
+@bench_app.command("sched", help=SCHED_HELP, short_help="The scheduler beside the kernel's own.")
+def sched(seconds: Seconds = 4.0, out: Out = None) -> None:
+    """Measure the scheduler."""
+    from agentcg.daemon.bench import sched as measured
+
+    _show(measured.run(seconds, _say), out)
+
+
+@bench_app.command("memory-delay", help=DELAY_HELP, short_help="Delays of who allocates.")
+def delay(seconds: Seconds = 4.0, out: Out = None) -> None:
+    """Measure memory delay."""
+    from agentcg.daemon.bench import delay as measured
+
+    _show(measured.run(seconds, _say), out)
+
+
+@bench_app.command("policy", context_settings=CONTEXT, short_help="What the policies are worth.")
+def policy(ctx: typer.Context) -> None:
+    """Survival, time and latency under agentcg against no control."""
+    from agentcg.daemon.policybench import command
+
+    os.environ[SOCKET_VARIABLE] = str(socket_of(ctx))
+    hand_over(ctx, command.policy)
+
+
+def _show(figures: list[Figure], out: Path | None) -> None:
+    import msgspec
+
+    from agentcg.daemon.bench.figures import document, table
+
+    typer.echo(table(figures))
+    if out is not None:
+        data = msgspec.json.encode(document(figures))
+        out.write_bytes(msgspec.json.format(data, indent=2) + b"\n")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

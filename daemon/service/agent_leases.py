@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases of agents in force: `memory.high` of runtime leaves, and hearing when one is met."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
+
+from agentcg.cgroups import MAX, Limits
+from agentcg.cgroups.knobs import MEMORY_EVENTS
+from agentcg.daemon.engine.ladder_model import Load
+from agentcg.daemon.engine.ladder_words import waiting
+from agentcg.daemon.engine.leases import MET_FROM
+from agentcg.daemon.service import audit
+from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.ladder_apply import Hands
+from agentcg.daemon.service.ladder_load import Loads
+from agentcg.daemon.service.state import LiveSession
+from agentcg.errors import AgentcgError, CgroupGone
+
+log = logging.getLogger(__name__)
+
+
+class AgentLeases:
+    """Knows and changes them. `on_asked`: an agent is held up, so the ladder decides."""
+
+    def __init__(
+        self, core: Core, loads: Loads, hands: Hands, on_asked: Callable[[], None]
+    ) -> None:
+        self._core = core
+        self._loads = loads
+        self._hands = hands
+        self._on_asked = on_asked
+
+    def apply(self, leases: Mapping[str, int | None]) -> None:
+        """Put new leases in force; None: none from now on."""
+        for name, lease_bytes in leases.items():
+            session = self._core.registry.sessions.get(name)
+            if session is None or session.closing:
+                continue
+            try:
+                self._set(session, lease_bytes)
+            except CgroupGone:
+                pass  # its turn of the regular look tells
+            except AgentcgError as error:
+                log.error("%s", error)
+
+    def _set(self, session: LiveSession, lease_bytes: int | None) -> None:
+        before = session.runtime_lease_bytes
+        session.runtime_lease_bytes, session.runtime_met = lease_bytes, False
+        if lease_bytes is None or (before is not None and lease_bytes > before):
+            session.runtime.apply(_limits(session))
+        else:  # what is held already would be reclaimed here and now
+            self._hands.bound_agent(session.runtime, lambda: _limits(session))
+        if lease_bytes is not None:
+            self._core.watcher.watch_memory(session.runtime, session)
+
+    def news(self, session: LiveSession) -> None:
+        """`memory.events` of the runtime leaf may have changed."""
+        registered = self._core.registry.sessions.get(session.name) is session
+        if session.runtime_lease_bytes is None or not registered or session.closing:
+            return
+        with suppress(CgroupGone):
+            events = session.runtime.get(MEMORY_EVENTS)
+            if events is None or events.high == session.runtime_high_events:
+                self._core.watcher.rearm(session)
+                return
+            session.runtime_high_events = events.high
+            session.runtime_met = True
+            self._loads.look_at_session(session)
+            self._on_asked()
+
+    def rest(self) -> None:
+        """Who was held up and holds less by now is to be heard of again."""
+        for session in self._core.registry.sessions.values():
+            lease = session.runtime_lease_bytes
+            if (
+                session.runtime_met and lease is not None
+                and session.runtime_current_bytes < MET_FROM * lease
+            ):  # fmt: skip
+                session.runtime_met = False
+                self._core.watcher.rearm(session)
+
+    def tell(self, load: Load, names: Set[str]) -> None:
+        """These agents wait from now on."""
+        for name in names:
+            session = self._core.registry.sessions.get(name)
+            if session is not None:
+                text = waiting(load, session.runtime_bytes)
+                audit.agent_waits(self._core, session, text)
+                self._core.publish("session.slowed", text, session)
+                log.info("%s: %s", name, text)
+
+    def release(self) -> None:
+        """No agent has a lease any more."""
+        sessions = self._core.registry.sessions.values()
+        self.apply({s.name: None for s in sessions if s.runtime_lease_bytes is not None})
+
+
+def _limits(session: LiveSession) -> Limits:
+    lease = session.runtime_lease_bytes
+    return Limits(memory_high=MAX if lease is None else lease)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people do to a call by hand: freeze it, thaw it, kill it. Beside the ladder, never instead.
+
+A call that was frozen by hand stays frozen until it is thawed by hand, killed, or its session is
+closed; the ladder leaves it alone. Who did it is kept with the call (`agentcg explain`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from agentcg.daemon.messages import Action, ActionKind, EventKind, Feedback
+from agentcg.daemon.service import views
+from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.state import EndedCall, LiveCall
+from agentcg.errors import CgroupGone, Conflict
+
+log = logging.getLogger(__name__)
+
+RULE = "by hand"
+_DONE: dict[ActionKind, tuple[EventKind, str]] = {
+    "freeze": ("call.frozen", "froze"),
+    "thaw": ("call.thawed", "thawed"),
+    "kill": ("call.killed", "killed"),
+}
+
+
+class ByHand:
+    """Acts on one call, for those who may act on its session."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def freeze(self, peer: Peer, call_id: str) -> LiveCall:
+        """Stop all its processes where they are. Raises `NotFound`, `Forbidden`, `Conflict`."""
+        call = self._live(peer, call_id)
+        if call.frozen_by_hand:
+            raise Conflict(f"call {call_id!r} is frozen already", remedy="thaw it first")
+        self._guarded(call, lambda: call.cgroup.freeze(True))
+        call.frozen_by_hand = True
+        self._keep("freeze", call, peer)
+        return call
+
+    def thaw(self, peer: Peer, call_id: str) -> LiveCall:
+        """Let them go on, unless the ladder holds them. Raises as `freeze` does."""
+        call = self._live(peer, call_id)
+        if call.step == "frozen":
+            call.frozen_by_hand = False
+            raise Conflict(
+                f"call {call_id!r} is frozen because memory is short",
+                remedy="it is thawed when there is room; `agentcg explain` says more",
+            )
+        self._guarded(call, lambda: call.cgroup.freeze(False))
+        call.frozen_by_hand = False
+        self._keep("thaw", call, peer)
+        return call
+
+    def kill(self, peer: Peer, call_id: str) -> LiveCall:
+        """Kill all its processes; the agent is told who did it. Raises as `freeze` does."""
+        call = self._live(peer, call_id)
+        call.killed = Feedback(
+            code="killed", text=f"{_who(peer)} killed the call by hand, not for what it used."
+        )
+        self._guarded(call, call.cgroup.kill)
+        self._keep("kill", call, peer)
+        return call
+
+    def _live(self, peer: Peer, call_id: str) -> LiveCall:
+        call = self._core.authorised_call(peer, call_id)
+        if isinstance(call, EndedCall):
+            raise Conflict(f"call {call_id!r} has ended", remedy="there is nothing left of it")
+        return call
+
+    @staticmethod
+    def _guarded(call: LiveCall, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except CgroupGone as error:
+            raise Conflict(f"call {call.id!r} has ended") from error
+
+    def _keep(self, kind: ActionKind, call: LiveCall, peer: Peer) -> None:
+        core = self._core
+        event, verb = _DONE[kind]
+        reason = f"{_who(peer)} {verb} it by hand"
+        bound = core.memory_bytes()
+        action = Action(
+            time=core.clock(),
+            kind=kind,
+            session=call.session.name,
+            call=call.id,
+            reason=reason,
+            rule=RULE,
+            size_bytes=None,
+            room_bytes=max(0, bound - core.registry.committed_bytes),
+            bound_bytes=bound,
+            stall_percent=None,
+            swap_free_bytes=None,
+            held_bytes=call.memory_bytes,
+            granted_bytes=call.record.grant.memory_high_bytes,
+        )
+        call.actions.append(action)
+        call.session.actions.append(action)
+        log.info("%s %s: %s", kind, call.id, reason)
+        core.publish(event, reason, call.session, call.id, call.killed if kind == "kill" else None)
+        views.update_phase(core, call.session)
+
+
+def _who(peer: Peer) -> str:
+    return f"uid {peer.uid} (pid {peer.pid})"

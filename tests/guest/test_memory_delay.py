@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory delay: who allocates over a budget waits, nobody else does, and a wait ends.
+
+On a kernel without sched_ext there is no delay to be had: `test_scheduler.py` shows what is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentcg.bpf.budgets import EXPIRY_NS, MAX_DELAY_NS
+from agentcg.bpf.memory_delay import MemoryDelay, absence
+from agentcg.bpf.scheduler import SCHED_EXT, Scheduler
+from agentcg.cgroups import Cgroup
+from agentcg.errors import InvalidInput
+from cgroup_support import own_cgroup, until
+
+THERE = SCHED_EXT.is_dir()
+PATIENCE_S = 300.0
+MIB = 1 << 20
+MS = 1_000_000
+# Allocates a megabyte and writes it, again and again up to so many, a line for each.
+GROW = (
+    "import sys; sys.stdin.readline(); kept = []\n"
+    "for n in range({}): kept.append(bytearray(b'x' * (1 << 20))); print(n, flush=True)\n"
+)
+MEMBARRIER, MEMBARRIER_CMD_GLOBAL = 324, 1  # asm/unistd_64.h; waits for a grace period of RCU
+
+
+@pytest.fixture(scope="module")
+def delay() -> Iterator[MemoryDelay | None]:
+    """The delay in force; None on a kernel without sched_ext."""
+    if not THERE:
+        yield None
+        return
+    assert absence() == ""
+    with Scheduler.open() as scheduler:
+        assert scheduler.memory_delay is not None
+        yield scheduler.memory_delay
+        assert scheduler.ended() == ""
+
+
+@contextlib.contextmanager
+def growing(cgroup: Cgroup, mebibytes: int = 1000) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the cgroup that has begun to grow, by a megabyte a line."""
+    code = GROW.format(mebibytes)
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        try:
+            cgroup.place(child.pid)
+            assert child.stdin is not None
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            yield child
+        finally:
+            child.kill()
+
+
+@contextlib.contextmanager
+def budgeted(
+    delay: MemoryDelay, soft_bytes: int, delay_ns: int, priority: str = "low"
+) -> Iterator[Cgroup]:
+    """A cgroup that waits so long for every batch over its budget."""
+    with own_cgroup() as cgroup:
+        delay.set(cgroup.id, soft_bytes, 0, priority, delay_ns)
+        try:
+            yield cgroup
+        finally:
+            delay.clear(cgroup.id)
+
+
+def counted(delay: MemoryDelay, cgroup: Cgroup) -> int:
+    found = delay.delays(cgroup.id)
+    assert found is not None
+    return found.count
+
+
+def test_over_its_budget_a_task_waits_each_time(delay: MemoryDelay | None) -> None:
+    """Below the budget nothing happens; above it each wait lets no more than a batch through, is
+    as long as was asked, and is in the account with its overshoot."""
+    if delay is None:
+        return
+
+    def waited_ns() -> int:
+        account = delay.delays(cgroup.id)
+        return 0 if account is None else account.total_ns
+
+    with budgeted(delay, 32 * MIB, 50 * MS) as cgroup, growing(cgroup) as child:
+        until(lambda: counted(delay, cgroup) >= 4 and waited_ns() >= 120 * MS, PATIENCE_S)
+        child.kill()
+        account = delay.delays(cgroup.id)
+        assert account is not None
+        assert account.longest_ns >= 40 * MS  # until it is off the CPU is part of the 50
+        assert 0 < account.overshoot_bytes < 16 * MIB
+
+
+def test_a_parents_budget_counts(delay: MemoryDelay | None) -> None:
+    """A session's budget holds for what its calls charge."""
+    if delay is None:
+        return
+    with budgeted(delay, 16 * MIB, 20 * MS) as parent:
+        parent.enable(["memory"])
+        with parent.create("call") as call, growing(call):
+            until(lambda: counted(delay, parent) >= 2, PATIENCE_S)
+
+
+@pytest.mark.parametrize("end", ["kill", "clear", "freeze"])
+def test_a_wait_ends_early(delay: MemoryDelay | None, end: str) -> None:
+    """Killed, freed of its budget or frozen, a task does not sit out its two seconds."""
+    if delay is None:
+        return
+    with budgeted(delay, 8 * MIB, MAX_DELAY_NS) as cgroup, growing(cgroup) as child:
+        until(lambda: is_waiting(delay, cgroup, child), PATIENCE_S)
+        if end == "kill":
+            child.send_signal(signal.SIGKILL)
+            child.wait(timeout=PATIENCE_S)
+        elif end == "clear":
+            delay.set(cgroup.id, 1 << 40, 0, "low")
+        else:
+            (cgroup.path / "cgroup.freeze").write_text("1")
+            until(lambda: "frozen 1" in (cgroup.path / "cgroup.events").read_text(), PATIENCE_S)
+            (cgroup.path / "cgroup.freeze").write_text("0")
+        until(lambda: counted(delay, cgroup) >= 1, PATIENCE_S)
+        account = delay.delays(cgroup.id)
+        assert account is not None
+        assert account.longest_ns < MAX_DELAY_NS
+
+
+def is_waiting(delay: MemoryDelay, cgroup: Cgroup, child: subprocess.Popen[bytes]) -> bool:
+    """It is over its budget, and no CPU time goes into it any more."""
+
+    def used() -> int:
+        return int((cgroup.path / "cpu.stat").read_text().split()[1])
+
+    if int((cgroup.path / "memory.current").read_text()) <= 8 * MIB:
+        return False
+    before = used()
+    time.sleep(0.1)
+    return used() == before
+
+
+def test_nobody_else_waits(delay: MemoryDelay | None, tmp_path: Path) -> None:
+    """While a task is held up in the middle of a write to a file, others write to that file, and
+    grace periods of RCU end."""
+    if delay is None:
+        return
+    with Path("/dev/shm/agentcg-shared").open("wb") as shared:
+        code = (
+            "import os, sys; sys.stdin.readline(); f = os.open('/dev/shm/agentcg-shared', 1)\n"
+            "for n in range(1000): os.pwrite(f, b'x' * (1 << 20), n << 20)\n"
+        )
+        with (
+            budgeted(delay, 8 * MIB, MAX_DELAY_NS) as cgroup,
+            subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE
+            ) as child,
+        ):
+            cgroup.place(child.pid)
+            assert child.stdin is not None
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            until(lambda: is_waiting(delay, cgroup, child), PATIENCE_S)
+            started_s = time.monotonic()
+            for _ in range(20):
+                os.pwrite(shared.fileno(), b"y" * 4096, 0)
+            assert ctypes.CDLL(None).syscall(MEMBARRIER, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0
+            assert time.monotonic() - started_s < 5 * MAX_DELAY_NS / 1e9  # of twenty
+            child.kill()
+    Path("/dev/shm/agentcg-shared").unlink()
+
+
+def test_without_a_heartbeat_budgets_expire(delay: MemoryDelay | None) -> None:
+    """A daemon that hangs holds nobody up for longer than ten seconds."""
+    if delay is None:
+        return
+    with budgeted(delay, 8 * MIB, 100 * MS) as cgroup:
+        time.sleep(EXPIRY_NS / 1e9)
+        with growing(cgroup, 64) as child:
+            child.communicate(timeout=PATIENCE_S)
+        assert counted(delay, cgroup) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [("soft_bytes", 0), ("hard_bytes", -1), ("priority", "urgent"), ("max_delay_ns", -1)],
+)
+def test_values_that_make_no_sense_are_refused(
+    delay: MemoryDelay | None, field: str, wrong: object
+) -> None:
+    """The field and the rule are named, and no budget is set."""
+    if delay is None:
+        return
+    values = {"soft_bytes": MIB, "hard_bytes": 0, "priority": "low", "max_delay_ns": MS}
+    with pytest.raises(InvalidInput, match=field):
+        delay.set(1 << 40, **{**values, field: wrong})  # type: ignore[arg-type]
+    assert delay.delays(1 << 40) is None
