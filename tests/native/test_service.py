@@ -36,6 +36,7 @@ from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import CgroupError, Conflict, InvalidInput, LimitExceeded
 from cgroup_support import own_cgroup, process
+from support.descriptors import open_files
 
 ROOT = Peer(uid=0, pid=os.getpid(), admin=True, locate=lambda: None)
 ALICE = Peer(uid=4501, pid=os.getpid(), admin=False, locate=lambda: None)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,5 +18,5 @@ def open_files() -> set[tuple[str, str]]:
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the descriptor by which the folder is read
-            found.add((entry.name, os.readlink(entry)))
+            found.add((entry.name, str(entry.readlink())))
     return found
