@@ -73,7 +73,7 @@ def slowed(load: Load, held_bytes: int) -> Feedback:
     )
 
 
-def waiting(load: Load, held_bytes: int) -> str:
+def agent_waits(load: Load, held_bytes: int) -> str:
     """What is told of an agent that can have no more for itself for the time being."""
     return (
         f"The agent holds {format_size(held_bytes)} and can have no more now: "

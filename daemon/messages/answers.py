@@ -114,6 +114,14 @@ class ToolServer(Answer, frozen=True):
     memory_current_bytes: int | None
 
 
+class MemoryWait(Answer, frozen=True):
+    """The agent itself can have no more memory for now, and goes on when there is room."""
+
+    since: float
+    held_bytes: int  # by the agent, at the last look, page cache left out
+    memory_high_bytes: int  # of its runtime leaf: where the kernel holds it up
+
+
 class Session(Answer, frozen=True):
     """One agent: its priority, limits, use and phase."""
 
@@ -154,6 +162,7 @@ class Session(Answer, frozen=True):
     image: str | None = None
     servers: list[ToolServer] = field(default_factory=list)
     account: Account | None = None  # where one session is asked for
+    memory_wait: MemoryWait | None = None
 
 
 class Host(Answer, frozen=True):

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from agentcg.cgroups import MAX, Limits
 from agentcg.cgroups.knobs import MEMORY_EVENTS
 from agentcg.daemon.engine.ladder_model import Load
-from agentcg.daemon.engine.ladder_words import waiting
+from agentcg.daemon.engine.ladder_words import agent_waits
 from agentcg.daemon.engine.leases import MET_FROM
 from agentcg.daemon.service import audit
 from agentcg.daemon.service.core import Core
@@ -32,6 +32,7 @@ class AgentLeases:
         self._loads = loads
         self._hands = hands
         self._on_asked = on_asked
+        self._waiting: frozenset[str] = frozenset()
 
     def apply(self, leases: Mapping[str, int | None]) -> None:
         """Put new leases in force; None: none from now on."""
@@ -82,20 +83,32 @@ class AgentLeases:
                 session.runtime_met = False
                 self._core.watcher.rearm(session)
 
-    def tell(self, load: Load, names: Set[str]) -> None:
-        """These agents wait from now on."""
-        for name in names:
-            session = self._core.registry.sessions.get(name)
-            if session is not None:
-                text = waiting(load, session.runtime_bytes)
-                audit.agent_waits(self._core, session, text)
-                self._core.publish("session.slowed", text, session)
-                log.info("%s: %s", name, text)
+    def note(self, load: Load, waiting: Mapping[str, float]) -> None:
+        """Who waits, and since when: it is told of those who did not before."""
+        sessions = self._core.registry.sessions
+        for name in self._waiting - waiting.keys():
+            if (session := sessions.get(name)) is not None:
+                session.runtime_waits_since = None
+        for name, since in waiting.items():
+            if (session := sessions.get(name)) is not None:
+                if session.runtime_waits_since is None:
+                    self._tell(load, session)
+                session.runtime_waits_since = since
+        self._waiting = frozenset(waiting)
+
+    def _tell(self, load: Load, session: LiveSession) -> None:
+        text = agent_waits(load, session.runtime_bytes)
+        audit.agent_waits(self._core, session, text)
+        self._core.publish("session.slowed", text, session)
+        log.info("%s: %s", session.name, text)
 
     def release(self) -> None:
-        """No agent has a lease any more."""
+        """No agent has a lease any more, and none waits for a longer one."""
         sessions = self._core.registry.sessions.values()
         self.apply({s.name: None for s in sessions if s.runtime_lease_bytes is not None})
+        for session in sessions:
+            session.runtime_waits_since = None
+        self._waiting = frozenset()
 
 
 def _limits(session: LiveSession) -> Limits:

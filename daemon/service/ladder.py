@@ -99,9 +99,7 @@ class Ladder:
             )  # fmt: skip
         verdict = engine.decide(load, self._state, self._core.clock(), tuning)
         self._tell(load, verdict.state.waiting.keys() - self._state.waiting.keys())
-        self.agents.tell(
-            load, verdict.state.agents_waiting.keys() - self._state.agents_waiting.keys()
-        )
+        self.agents.note(load, verdict.state.agents_waiting)
         self._state, self._look_in_s = verdict.state, verdict.look_in_s
         self.agents.apply(verdict.agent_leases)
         self.agents.rest()

@@ -19,6 +19,7 @@ from agentcg.daemon.messages import (
     Action,
     Call,
     Feedback,
+    MemoryWait,
     Pressure,
     Session,
     ToolServer,
@@ -219,7 +220,17 @@ def session_view(session: LiveSession) -> Session:
         container=record.origin.container_name or record.origin.container,
         image=record.origin.image,
         servers=[server_view(server) for server in session.servers.values()],
+        memory_wait=memory_wait(session),
     )
+
+
+def memory_wait(session: LiveSession) -> MemoryWait | None:
+    """What the agent itself waits for; None where it does not, or where its lease has ended since
+    all agents waited."""
+    since, lease_bytes = session.runtime_waits_since, session.runtime_lease_bytes
+    if since is None or lease_bytes is None:
+        return None
+    return MemoryWait(since, session.runtime_bytes, lease_bytes)
 
 
 def server_view(server: LiveServer) -> ToolServer:

@@ -69,6 +69,7 @@ class LiveSession:
     runtime_bytes: int = 0  # held by the runtime leaf at the last look, without page cache
     runtime_lease_bytes: int | None = None  # memory.high of the runtime leaf; None: there is none
     runtime_met: bool = False  # the kernel holds the agent up there
+    runtime_waits_since: float | None = None  # it can have no more until there is room
     runtime_high_events: int = 0  # memory.events high of it, at the last news
     peak_bytes: float = 0.0  # the most that all of it held, older peaks counting less
     peak_at: float = 0.0

@@ -108,6 +108,10 @@ class Agent(Taker):
         actions = daemon.get(f"/v1/sessions/{self.session}/actions")["actions"]
         return any(action["kind"] == "lease" for action in actions)
 
+    def memory_wait(self, daemon: Daemon) -> Any:
+        """What its session says that it waits for now."""
+        return daemon.get(f"/v1/sessions/{self.session}")["memory_wait"]
+
 
 class Tool(Taker):
     """A call with one process."""
@@ -296,17 +300,20 @@ def agent(daemon: Daemon, mib: int, priority: Priority = "low") -> Iterator[Agen
 
 
 def test_an_agent_that_outgrows_the_room_waits_until_there_is_some(daemon: Daemon) -> None:
-    """It is held up while another agent has the memory, and neither dies; `agentcg explain` says
-    so. Then it gets all that it wants."""
+    """It is held up while another agent has the memory, and neither dies; `agentcg explain` and
+    its session say so. Then it gets all that it wants."""
     with agent(daemon, 330) as growing, agent(daemon, 120) as other:
         other.go()
         other.is_full()
         growing.go()
         until(lambda: growing.waits(daemon), PATIENCE_S)
         assert growing.process.poll() is None
+        until(lambda: growing.memory_wait(daemon) is not None, PATIENCE_S)
+        assert other.memory_wait(daemon) is None
         other.go()
         assert other.process.wait(PATIENCE_S) == 0
         growing.is_full()
+        until(lambda: growing.memory_wait(daemon) is None, PATIENCE_S)
         assert killed_at_the_bound(daemon) == 0
 
 

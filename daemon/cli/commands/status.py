@@ -25,6 +25,9 @@ CPU is in percent of one core. STALL is, for a session, the share of the last 10
 something waited for memory (PSI some), for a call the share of its life that it spent
 throttled at its grant. TIME is how long the phase or the call has lasted.
 
+A session with no room is one whose agent can itself have no more memory; it goes on when others
+have ended (agentcg session show NAME).
+
 \b
 States of a call:
   running    within its grant

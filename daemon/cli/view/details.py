@@ -10,7 +10,7 @@ from rich.text import Text
 
 from agentcg.daemon.cli.view import figures
 from agentcg.daemon.client.text import printable
-from agentcg.daemon.messages import Account, Call, Host, Pressure, Session
+from agentcg.daemon.messages import Account, Call, Host, MemoryWait, Pressure, Session
 from agentcg.units import format_duration, format_size
 
 _NAME_CELLS = 12
@@ -36,6 +36,7 @@ def session_details(session: Session) -> list[Text]:
             ("session", f"{session.name} (uid {session.uid})"),
             ("priority", f"{session.priority}, weight {session.weight}"),
             ("phase", f"{session.phase} since {_clock(session.phase_since)}"),
+            ("no room", _memory_wait(session.memory_wait)),
             ("opened", _clock(session.opened_at)),
             ("labels", labels),
             ("tenant", session.tenant),
@@ -116,6 +117,15 @@ def host_details(host: Host) -> list[Text]:
 
 def _clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def _memory_wait(wait: MemoryWait | None) -> str | None:
+    if wait is None:
+        return None
+    return (
+        f"the agent waits for memory since {_clock(wait.since)}: holds "
+        f"{format_size(wait.held_bytes)}, slowed beyond {format_size(wait.memory_high_bytes)}"
+    )
 
 
 def _memory(session: Session) -> str:

@@ -46,6 +46,8 @@ def call_limit(call: Call) -> int | None:
 
 def session_state(session: Session) -> tuple[str, str]:
     """What one should know about a session in a word or two, and its style."""
+    if session.memory_wait is not None:
+        return "no room", WARN
     current, most = session.memory_current_bytes, session.memory_max_bytes
     if current is not None and most is not None and current >= NEAR_LIMIT * most:
         return "at limit", BAD

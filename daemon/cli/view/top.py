@@ -204,7 +204,7 @@ def _cells(row: Row, cpu: dict[str, float], now: float) -> list[Cell]:
             Cell(memory),
             Cell(figures.percent(cpu.get(session.name))),
             Cell(figures.percent(session.pressure.memory_some_avg10)),
-            Cell(session.phase, figures.PHASE_STYLE[session.phase]),
+            _session_state(session),
         ]
     memory = figures.of_limit(call.account.memory_current_bytes, figures.call_limit(call))
     return [
@@ -215,6 +215,13 @@ def _cells(row: Row, cpu: dict[str, float], now: float) -> list[Cell]:
         Cell(figures.percent(figures.throttled_percent(call))),
         Cell(*figures.call_state(call)),
     ]
+
+
+def _session_state(session: Session) -> Cell:
+    """Its phase; what it waits for where the agent itself cannot go on."""
+    if session.memory_wait is not None:
+        return Cell(*figures.session_state(session))
+    return Cell(session.phase, figures.PHASE_STYLE[session.phase])
 
 
 def _searched(call: Call) -> str:

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from agentcg.daemon.cli.snapshot import Snapshot, cpu_percents
 from agentcg.daemon.cli.view.status import page
-from agentcg.daemon.messages import Call, Control, Pressure, Session
+from agentcg.daemon.messages import Call, Control, MemoryWait, Pressure, Session
 from support.examples import MIB, NOW, a_call, a_health, a_host, a_session, ended, with_account
 
 
@@ -95,6 +95,13 @@ def test_state_of_a_call(call: Call, state: str) -> None:
         ({"pressure": Pressure(memory_some_avg10=31.0)}, "pressed"),
         ({"oom_kills": 2}, "2 oom"),
         ({"calls_lingering": 1}, "lingering"),
+        (
+            {
+                "memory_wait": MemoryWait(NOW - 9, 655 * MIB, 650 * MIB),
+                "pressure": Pressure(memory_some_avg10=98.0),
+            },
+            "no room",
+        ),
         ({"memory_current_bytes": None, "cpu_usage_us": None, "pressure": Pressure()}, "ok"),
     ],
 )

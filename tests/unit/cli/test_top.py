@@ -10,8 +10,9 @@ from rich.cells import cell_len
 
 from agentcg.daemon.cli.commands.top import keys
 from agentcg.daemon.cli.snapshot import Snapshot
+from agentcg.daemon.cli.view.details import session_details
 from agentcg.daemon.cli.view.top import View, lines, pressed, rows
-from agentcg.daemon.messages import CallList, SessionList
+from agentcg.daemon.messages import CallList, MemoryWait, SessionList
 from support.commandline import agentcg, command, environment
 from support.examples import MIB, NOW, a_call, a_health, a_host, a_session, with_account
 from support.scripted_daemon import ScriptedDaemon
@@ -49,6 +50,17 @@ def test_the_largest_first_each_with_its_calls() -> None:
     assert [r.key for r in rows(look(), after(["s"] * 3, look()), {}) if r.call is None] == [
         "s0", "s1", "s2",
     ]  # fmt: skip
+
+
+def test_an_agent_that_waits_for_memory() -> None:
+    """That is said in the place of its phase; enter shows what it holds."""
+    waiting = a_session("s0", memory_wait=MemoryWait(NOW - 9, 655 * MIB, 650 * MIB))
+    shown = Snapshot(a_health(), a_host(), [waiting, a_session("s1")], [], NOW)
+    states = {line[:2]: line.rstrip() for line in text(View(), shown).splitlines()}
+    assert states["s0"].endswith(" no room")
+    assert states["s1"].endswith(" thinking")
+    details = "\n".join(line.plain for line in session_details(waiting))
+    assert "holds 655M, slowed beyond 650M" in details
 
 
 def test_filter() -> None:
