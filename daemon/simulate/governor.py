@@ -156,6 +156,8 @@ class Governed(Control):
     def _lengthen(self, world: World, process: Process, call: LiveCall, lease_bytes: int) -> None:
         process.settle(world.now)
         self._lease(process, call, lease_bytes)
+        if call.grant is not None and lease_bytes > (call.grant.memory_high_bytes or lease_bytes):
+            call.grant = structs.replace(call.grant, memory_high_bytes=lease_bytes)
         call.met = call.met and process.meets_high
         count(process)
         world.replan(process)
@@ -193,9 +195,6 @@ class Governed(Control):
 
     def _extend(self, world: World, process: Process, call: LiveCall) -> bool:
         session = process.session
-        at_limit = call.grant is not None and call.lease_bytes == call.grant.memory_high_bytes
-        if at_limit and not self._widen(world, process, call):
-            return False
         load = self._load(world, session.host)
         lease = longer_lease(load, session.priority, views.call_load(call), self._tuning)
         if lease is None or lease <= (call.lease_bytes or 0):

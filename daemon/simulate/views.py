@@ -128,8 +128,9 @@ def call_load(call: LiveCall) -> CallLoad:
         call.met = False
     granted = limit = None
     if call.grant is not None:
-        limit = call.grant.memory_high_bytes
-        granted = limit if call.grant.memory_need_bytes is None else call.grant.memory_need_bytes
+        need, high = call.grant.memory_need_bytes, call.grant.memory_high_bytes
+        granted = high if need is None else need
+        limit = call.grant.memory_max_bytes
     most = None if call.process is None or call.process.max is None else int(call.process.max)
     return CallLoad(
         call.id, call.begun_at, True, held, granted, limit, events, call.lease_bytes, call.met,

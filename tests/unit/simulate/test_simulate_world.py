@@ -90,6 +90,14 @@ def test_agentcg_takes_the_call_and_not_its_agent() -> None:
     assert found.all.runs_completed == 1
 
 
+def test_a_call_grows_past_what_it_was_granted_once_there_is_room() -> None:
+    """Half of the host is granted; it takes more when a call of lower priority has made way."""
+    hungry, other = agent(20, call((4, 800))), agent(20, call((1, 450), (5, 450)))
+    found = on_one_host([hungry, other], 1200, Governed(DEFAULT, wait_s=0.0), ("high", "low"))
+    assert found.by_priority["low"].calls_killed_by == {"ladder": 1}
+    assert found.by_priority["high"].slowdown.max == pytest.approx(1.0, abs=0.1)
+
+
 def test_agentcg_lets_calls_wait_for_room() -> None:
     """Four calls of 200 MiB do not fit beside each other; one after the other they do."""
     programs = [agent(100, call((5, 200), (5, 200)))] * 4
