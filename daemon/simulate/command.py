@@ -84,6 +84,10 @@ def simulate(
     ] = False,
     seed: Annotated[int, _option("Decides who plays what and starts when.")] = 0,
     base_extra: Annotated[str, _option("On top of each recorded base.", "SIZE")] = "0",
+    swap: Annotated[str, _option("Of each host, on zram.", "SIZE")] = "0",
+    hot: Annotated[
+        float, _option("Share of its memory that an agent needs to go on.", min=0, max=1)
+    ] = 0.25,
     json: Annotated[_Path, _option("Write all results here.", "OUT")] = None,
 ) -> None:
     """Play recorded agent work in simulated time, decided by the daemon's own engine.
@@ -103,6 +107,8 @@ def simulate(
         stagger_s=parse_duration(stagger, "stagger"),
         until_s=None if until is None else parse_duration(until, "until"),
         seed=seed,
+        swap_bytes=_size(swap, "swap", 0),
+        hot=hot,
     )
     points = sorted(set(agents or [100]))
     if not 1 <= points[0] <= points[-1] <= AGENTS_MAX:

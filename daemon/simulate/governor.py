@@ -26,6 +26,7 @@ from agentcg.daemon.engine.queue import Standing
 from agentcg.daemon.engine.tuning import tuning_of
 from agentcg.daemon.simulate import views
 from agentcg.daemon.simulate.controls import NEXT_LOOK_S, Control
+from agentcg.daemon.simulate.idle import Windows, swap_out
 from agentcg.daemon.simulate.pool import Pool
 from agentcg.daemon.simulate.process import Process
 from agentcg.daemon.simulate.session import Host, LiveCall, Session, count
@@ -66,6 +67,7 @@ class Governed(Control):
         self._sessions: dict[str, Session] = {}
         self._rules: dict[str, SessionRule] = {}
         self._pools: Pools = {}
+        self._windows = Windows(policy.idle)
         self.cost = Cost()
 
     def prepare(self, host: Host) -> None:
@@ -86,6 +88,7 @@ class Governed(Control):
     def began(self, session: Session) -> None:
         """See `Control`."""
         session.history, session.peak_bytes = EMPTY, 0.0
+        self._windows.forget(session)
 
     def admit(self, world: World, session: Session, call: LiveCall) -> bool:
         """See `Control`. A call that is refused runs without a grant, as clients have it."""
@@ -221,6 +224,10 @@ class Governed(Control):
 
     def look(self, world: World, host: Host) -> float:
         """See `Control`."""
+        next_s = self._windows.look(host, world.now)
+        return min(next_s, self._look_at_pressure(world, host))
+
+    def _look_at_pressure(self, world: World, host: Host) -> float:
         asked, host.asked = host.asked, False
         if not self._enabled:
             return NEXT_LOOK_S
@@ -262,15 +269,18 @@ class Governed(Control):
             runtime = self._sessions[name].runtime
             if runtime is not None:
                 runtime.settle(world.now)
-                runtime.high = lease_bytes
+                runtime.high = None if lease_bytes is None else lease_bytes + runtime.swapped
                 world.replan(runtime)
 
     def _carry_out(self, world: World, action: Action) -> None:
         session = self._sessions[action.session]
+        if action.kind == "reclaim" and action.call is None:
+            swap_out(session, action.size_bytes or 0, world.now)
+            return
         call = None if action.call is None else session.calls.get(action.call)
         process = None if call is None else call.process
         if call is None or process is None:
-            return  # protect and reclaim: there is nothing that the model could reclaim
+            return  # protect; and of a paused call nothing is reclaimed
         if action.kind == "throttle":
             call.throttled = True
             self._lengthen(world, process, call, action.size_bytes or 0)
@@ -286,5 +296,5 @@ class Governed(Control):
         total = int(host.pool.total(world.now))
         return Load(
             int(host.pool.limit), total, total, host.stall_percent,
-            promised_bytes=int(host.promised_bytes),
+            swap_free_bytes=int(host.swap_free_bytes), promised_bytes=int(host.promised_bytes),
         )  # fmt: skip

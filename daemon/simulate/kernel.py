@@ -7,7 +7,8 @@ a batch of 64 pages beyond `memory.high` sleeps when it returns to user mode, fo
     overage^2 * 64 s,   overage = (usage - high) / high
 
 at most 2 s, and not at all below 10 ms. So usage beyond the limit grows with the cube root of
-time. Without page cache and swap there is nothing to reclaim, so nothing else happens there.
+time. Nothing else happens there: there is no page cache to reclaim, and only the daemon puts
+anything into swap.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ DELAY_MOST_S = 2.0
 
 FREE_SHARE = sqrt(DELAY_LEAST_S / SCALE_S)  # overage up to which nobody sleeps
 STEEP_SHARE = sqrt(DELAY_MOST_S / SCALE_S)  # from here on every batch costs DELAY_MOST_S
+
+SWAP_SAVES = 0.5  # of what is in zram: it compresses 2:1, and stays in the host's memory
+SWAP_IN_BYTES_PER_S = 256 << 20  # page faults from zram, 15 us each: assumed, not measured
 
 T = TypeVar("T")
 

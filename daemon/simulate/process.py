@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from agentcg.daemon.simulate.kernel import grown, seconds_to, slowed_from
+from agentcg.daemon.simulate.kernel import SWAP_SAVES, grown, seconds_to, slowed_from
 from agentcg.daemon.simulate.pool import Pool
 from agentcg.daemon.simulate.program import Leg
 
@@ -26,7 +26,7 @@ class Process:
     __slots__ = (
         "at", "call", "cores", "frozen", "high", "high_events", "left_s", "legs", "level", "max",
         "number", "peak", "pools", "rate", "session", "slope", "slowed",
-        "slowed_s", "speed", "version",
+        "slowed_s", "speed", "swapped", "version",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class Process:
         self.number = 0
         self.level = 0.0  # bytes at `at`
         self.peak = 0.0
+        self.swapped = 0.0  # of `level`, in swap
         self.at = now
         self.left_s = 0.0  # of the present leg, at full speed
         self.slope = 0.0  # bytes a second, at full speed
@@ -96,6 +97,22 @@ class Process:
         if missed > EPSILON_BYTES or missed < -EPSILON_BYTES:
             for pool in self.pools:
                 pool.change(now, missed, 0.0)
+        if self.swapped > new:  # it freed what it had in swap
+            self.swap(new - self.swapped)
+
+    def swap(self, by_bytes: float) -> None:
+        """Put so much into swap or, below 0, take it back. `settle` first."""
+        self.swapped += by_bytes
+        self.session.host.swapped_bytes += by_bytes
+        if self.high is not None:
+            self.high += by_bytes  # memory.high does not count what is in swap
+        for pool in self.pools:
+            pool.change(self.at, -by_bytes * SWAP_SAVES, 0.0)
+
+    @property
+    def charged(self) -> float:
+        """Bytes of the host that it takes: what is in swap counts as compressed."""
+        return self.level - self.swapped * SWAP_SAVES
 
     def outlook(self) -> tuple[float, float]:
         """The rate at which its memory changes, and in how many seconds something is to be done."""

@@ -35,6 +35,8 @@ class Scenario:
     priorities: tuple[Priority, ...] = ("high", "low", "low", "low")
     stagger_s: float = 0.0
     until_s: float | None = None
+    swap_bytes: int = 0  # of each host, on zram
+    hot: float = 0.25  # share of its memory that an agent needs to begin calls
     seed: int = 0
 
 
@@ -65,9 +67,12 @@ def play(
 ) -> Outcome:
     """Simulate `cast` (`casting`) under `control`; `while_unharmed`: until somebody is killed."""
     hosts = [
-        Host(f"host-{number}", scenario.cpus, Pool(float(scenario.memory_bytes)))
+        Host(
+            f"host-{number}", scenario.cpus, Pool(float(scenario.memory_bytes)),
+            swap_bytes=scenario.swap_bytes, hot=scenario.hot,
+        )
         for number in range(scenario.hosts)
-    ]
+    ]  # fmt: skip
     starts = random.Random(f"{scenario.seed}/starts")  # noqa: S311
     delays: dict[str, float] = {}
     for number, playlist in enumerate(cast):

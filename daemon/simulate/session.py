@@ -11,6 +11,7 @@ from agentcg.daemon.engine.history import EMPTY, History
 from agentcg.daemon.engine.queue import Standing
 from agentcg.daemon.messages import Grant, Phase, Priority
 from agentcg.daemon.simulate.cpu import shares
+from agentcg.daemon.simulate.kernel import SWAP_IN_BYTES_PER_S
 from agentcg.daemon.simulate.pool import Pool
 from agentcg.daemon.simulate.process import Process
 from agentcg.daemon.simulate.program import CallProgram, Program, TurnProgram
@@ -62,6 +63,8 @@ class Session:
     peak_bytes: float = 0.0  # that it held of late
     peak_at: float = 0.0
     open_calls: int = 0  # of the turn, not ended
+    thinks_since: float = 0.0
+    refaulted_bytes: float = 0.0  # taken back from swap
     stats: RunStats | None = None
 
     @property
@@ -85,6 +88,33 @@ class Session:
         found = [call.process for call in self.calls.values() if call.process is not None]
         return found if self.runtime is None else [self.runtime, *found]
 
+    def begin(self, now: float) -> RunStats:
+        """The present program begins; what will be counted of it."""
+        self.turn, self.begun_at = 0, now
+        self.stats = RunStats(
+            session=self.name,
+            priority=self.priority,
+            trace=self.program.name,
+            planned_s=self.program.duration_s,
+            calls_planned=self.program.calls,
+        )
+        return self.stats
+
+    def take_back(self, now: float) -> float:
+        """The agent goes on, with what it needs for that; seconds until that is out of swap. What
+        was used last goes into swap last."""
+        agent = self.runtime
+        if agent is None or not agent.swapped:
+            return 0.0
+        agent.settle(now)
+        back = agent.swapped - agent.level * (1 - self.host.hot)
+        if back <= 0:
+            return 0.0
+        agent.swap(-back)
+        count(agent)
+        self.refaulted_bytes += back
+        return back / SWAP_IN_BYTES_PER_S
+
 
 @dataclass(slots=True, eq=False)
 class Host:
@@ -107,6 +137,14 @@ class Host:
     calls_running: int = 0
     look: int = 0  # version of the next look's event
     playing: int = 0  # sessions that are not done
+    swap_bytes: float = 0.0  # as much can be in swap; 0: there is none
+    swapped_bytes: float = 0.0
+    hot: float = 0.0  # share of its memory that an agent needs to begin calls
+
+    @property
+    def swap_free_bytes(self) -> float:
+        """What can still go into swap."""
+        return max(self.swap_bytes - self.swapped_bytes, 0.0)
 
     def commit(self, held: Session | LiveCall, committed_bytes: float) -> None:
         """What admission counts for a runtime or a call is now so much."""
@@ -147,7 +185,7 @@ def count(process: Process) -> None:
     """Admission counts what a process holds as of its last event."""
     host, call = process.session.host, process.call
     if call is None:
-        host.commit(process.session, process.level)
+        host.commit(process.session, process.charged)
     else:
         need = 0 if call.grant is None else call.grant.memory_need_bytes or 0
         host.commit(call, max(process.level, need))

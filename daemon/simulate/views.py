@@ -70,7 +70,7 @@ def session_view(session: Session, rule: SessionRule) -> SessionView:
         priority=session.priority,
         memory_max_bytes=rule.memory_max,
         max_calls=rule.max_calls,
-        runtime_held_bytes=0 if runtime is None else int(runtime.level),
+        runtime_held_bytes=0 if runtime is None else int(runtime.charged),
         calls=tuple(calls),
         history=session.history,
     )
@@ -97,11 +97,13 @@ def _load(session: Session, world: World, rule: SessionRule) -> SessionLoad:
     for process in session.processes:
         process.settle(world.now)
         count(process)
-        held += process.level
+        held += process.level - process.swapped
     session.peak_bytes = faded_peak(session.peak_bytes, int(held), world.now - session.peak_at)
     session.peak_at = world.now
     agent = session.runtime
-    runtime = 0 if agent is None else int(agent.level)
+    runtime = 0 if agent is None else int(agent.level - agent.swapped)
+    high = None if agent is None else agent.high
+    lease = None if agent is None or high is None else int(high - agent.swapped)
     room = None if rule.memory_max is None else rule.memory_max - int(held)
     return SessionLoad(
         name=session.name,
@@ -109,13 +111,13 @@ def _load(session: Session, world: World, rule: SessionRule) -> SessionLoad:
         phase=session.phase,
         runtime_held_bytes=runtime,
         runtime_current_bytes=runtime,
-        runtime_low_bytes=runtime,
+        runtime_low_bytes=min(runtime, rule.runtime_memory_low),
         calls=tuple(call_load(call) for call in session.calls.values()),
         peak_bytes=int(session.peak_bytes),
         weight=rule.weight,
         room_bytes=room,
         steps=rule.steps,
-        runtime_lease_bytes=None if agent is None or agent.high is None else int(agent.high),
+        runtime_lease_bytes=lease,
         runtime_met=agent is not None and agent.meets_high,
     )
 

@@ -175,11 +175,12 @@ class World:
         host.cores -= process.cores
         host.slowed.pop(process, None)
         for pool in process.pools:
-            pool.change(self.now, -process.level, -process.rate)
+            pool.change(self.now, -process.charged, -process.rate)
+        host.swapped_bytes -= process.swapped
         self._thawed(process)
         if process.session.stats is not None:
             process.session.stats.slowed_s += process.slowed_s
-        process.level = process.rate = 0.0
+        process.level = process.rate = process.swapped = 0.0
 
     def freeze(self, process: Process, frozen: bool) -> None:
         """Stop a call's processes where they are, or let them go on."""
@@ -205,22 +206,11 @@ class World:
             session.host.playing -= 1
             self._playing -= 1
             return
-        program = session.program
-        session.turn, session.begun_at = 0, self.now
-        session.stats = RunStats(
-            session=session.name,
-            priority=session.priority,
-            trace=program.name,
-            planned_s=program.duration_s,
-            calls_planned=program.calls,
-        )
-        self.runs.append(session.stats)
+        self.runs.append(session.begin(self.now))
         self.control.began(session)
-        session.runtime = self._add(session, None, program.base_bytes)
+        session.runtime = self._add(session, None, session.program.base_bytes)
         count(session.runtime)
-        self._check_full(session, session.host.pool)
-        if session.pool is not None:
-            self._check_full(session, session.pool)
+        self._check_pools(session)
         self._think(session)
 
     def _think(self, session: Session) -> None:
@@ -228,6 +218,7 @@ class World:
         if runtime is None:
             return
         runtime.settle(self.now)
+        session.thinks_since = self.now
         if runtime.go(session.now_turn.think):
             session.host.cores += runtime.cores
             self.replan(runtime)
@@ -240,9 +231,11 @@ class World:
         if not calls:
             self._next_turn(session)
             return
+        woken_s = session.take_back(self.now)
+        self._check_pools(session)
         for index, call in enumerate(calls):
             if call.after is None:
-                self._plan_call(session, index, call.start_s)
+                self._plan_call(session, index, woken_s + call.start_s)
 
     def _plan_call(self, session: Session, index: int, in_s: float) -> None:
         due = (session.round, session.turn, index)
@@ -354,6 +347,11 @@ class World:
         """A call is killed; its agent goes on."""
         self.harmed = True
         self._end(session, call, by)
+
+    def _check_pools(self, session: Session) -> None:
+        self._check_full(session, session.host.pool)
+        if session.pool is not None:
+            self._check_full(session, session.pool)
 
     def _check_full(self, session: Session, pool: Pool) -> None:
         """If `pool` (of the session or of its host) has met its limit: out of memory."""

@@ -14,15 +14,19 @@ from agentcg.daemon.messages import Priority
 from agentcg.daemon.simulate.controls import Control, Static
 from agentcg.daemon.simulate.density import densest, provisioned
 from agentcg.daemon.simulate.governor import Governed
+from agentcg.daemon.simulate.kernel import SWAP_IN_BYTES_PER_S
 from agentcg.daemon.simulate.outcome import Outcome
 from agentcg.daemon.simulate.pool import Pool
 from agentcg.daemon.simulate.program import CallProgram, Leg, Program, TurnProgram
 from agentcg.daemon.simulate.scenario import Scenario, peak_bytes, play
 from agentcg.daemon.simulate.session import Host, Session
 from agentcg.daemon.simulate.world import World
-from agentcg.policies import DEFAULT
+from agentcg.policies import DEFAULT, Policy
+from agentcg.policies.checker import parse
 
 MIB = 1 << 20
+ASKED_BACK = "version: 1\nidle: {reclaim: [high, normal, low], after: 1s}\n"
+IDLE = Policy((parse(ASKED_BACK, "idle")[0], *DEFAULT.ordered), "test")
 
 
 def call(*legs: tuple[float, int], start_s: float = 0.0, after: int | None = None) -> CallProgram:
@@ -48,12 +52,19 @@ def on_one_host(
     control: Control,
     priorities: tuple[Priority, ...] = ("low",),
     cpus: float = 8.0,
+    swap_mib: int = 0,
 ) -> Outcome:
     """All at once on one host, each once."""
     scenario = Scenario(
-        agents=len(programs), memory_bytes=limit_mib * MIB, cpus=cpus, priorities=priorities
-    )
+        agents=len(programs), memory_bytes=limit_mib * MIB, cpus=cpus, priorities=priorities,
+        swap_bytes=swap_mib * MIB, hot=0.5,
+    )  # fmt: skip
     return play(scenario, [[program] for program in programs], control)
+
+
+def governed(policy: Policy, wait_s: float = 5.0) -> Governed:
+    """The daemon, whose clients wait so long for room."""
+    return Governed(policy, wait_s=wait_s)
 
 
 def test_alone_everything_takes_as_long_as_planned() -> None:
@@ -85,7 +96,7 @@ def test_a_static_part_that_is_too_small_kills_where_there_is_room() -> None:
 
 def test_agentcg_takes_the_call_and_not_its_agent() -> None:
     """Nothing gentler is left where one call alone outgrows the host."""
-    found = on_one_host([agent(200, call((5, 900)))], 600, Governed(DEFAULT, wait_s=0.0))
+    found = on_one_host([agent(200, call((5, 900)))], 600, governed(DEFAULT, wait_s=0.0))
     assert (found.all.agents_killed, found.all.calls_killed) == (0, 1)
     assert found.all.runs_completed == 1
 
@@ -101,10 +112,23 @@ def test_a_call_grows_past_what_it_was_granted_once_there_is_room() -> None:
 def test_agentcg_lets_calls_wait_for_room() -> None:
     """Four calls of 200 MiB do not fit beside each other; one after the other they do."""
     programs = [agent(100, call((5, 200), (5, 200)))] * 4
-    found = on_one_host(programs, 1000, Governed(DEFAULT, wait_s=60.0))
+    found = on_one_host(programs, 1000, governed(DEFAULT, wait_s=60.0))
     assert (found.all.agents_killed, found.all.calls_killed) == (0, 0)
     assert found.all.waited_s > 0
     assert on_one_host(programs, 1000, Control()).all.calls_killed == 2
+
+
+def test_agents_that_wait_make_room_where_there_is_swap() -> None:
+    """Two agents of 400 MiB wait a minute and then need 150 more each, in 1000 MiB: half of what
+    they hold stays in zram, compressed 2:1. For the other half, 200 MiB, each waits on its way."""
+    programs = [agent(400, call((5, 150)), think_s=60.0)] * 2
+    found = on_one_host(programs, 1000, governed(IDLE, wait_s=0.0), swap_mib=1000)
+    assert (found.all.agents_killed, found.all.calls_killed) == (0, 0)
+    back_s = (200 - 16) * MIB / SWAP_IN_BYTES_PER_S
+    assert found.simulated_s == pytest.approx(125 + back_s, abs=0.1)
+    for policy, swap_mib in ((IDLE, 0), (DEFAULT, 1000)):
+        harmed = on_one_host(programs, 1000, governed(policy, wait_s=0.0), swap_mib=swap_mib)
+        assert harmed.all.calls_killed > 0
 
 
 def test_too_few_processors_slow_all_down() -> None:
@@ -136,14 +160,14 @@ programs = st.builds(
     ),
 )
 casts = st.lists(st.tuples(programs, st.sampled_from(["high", "normal", "low"])), max_size=6)
-controls = st.sampled_from([Control, Static, lambda: Governed(DEFAULT, wait_s=5.0)])
+controls = st.sampled_from([Control, Static, lambda: governed(DEFAULT), lambda: governed(IDLE)])
 
 
 @settings(max_examples=60, deadline=None)
 @given(cast=casts, limit_mib=st.integers(100, 2000), make=controls)
 def test_memory_is_conserved(cast, limit_mib, make) -> None:  # type: ignore[no-untyped-def]
     """Whatever happens, what the host counts is what processes hold, and at the end nothing."""
-    host = Host("h", 2.0, Pool(limit_mib * MIB))
+    host = Host("h", 2.0, Pool(limit_mib * MIB), swap_bytes=1000 * MIB, hot=0.3)
     for number, (program, priority) in enumerate(cast):
         host.sessions.append(Session(f"s{number}", priority, host, [program]))
     checked = _Checked([host], make())
@@ -151,6 +175,7 @@ def test_memory_is_conserved(cast, limit_mib, make) -> None:  # type: ignore[no-
     assert abs(host.pool.total(checked.now)) < MIB / 1024
     assert abs(host.cores) < 1e-6
     assert (host.committed_bytes, host.calls_running) == (pytest.approx(0, abs=1), 0)
+    assert host.swapped_bytes == pytest.approx(0, abs=1)
 
 
 class _Checked(World):
@@ -160,9 +185,10 @@ class _Checked(World):
         super()._step(process)
         for host in self.hosts:
             parts = [p for session in host.sessions for p in session.processes]
-            held = sum(p.level + p.rate * (self.now - p.at) for p in parts)
+            held = sum(p.charged + p.rate * (self.now - p.at) for p in parts)
             assert abs(held - host.pool.total(self.now)) < 1024
-            assert all(p.level >= -1 for p in parts)
+            assert all(p.level >= p.swapped - 1 >= -2 for p in parts)
+            assert host.swapped_bytes == pytest.approx(sum(p.swapped for p in parts), abs=1024)
 
 
 @settings(max_examples=30, deadline=None)
