@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from agentcg.serving import events
 from cgroup_support import process
 from daemon_support import Daemon, as_user, fresh, own_daemon, stream
 
@@ -43,6 +45,25 @@ def test_filter_by_session(daemon: Daemon) -> None:
         call = daemon.begin(mine)
         told = events.take(1)
     assert (told[0]["session"], told[0]["call"]) == (mine, call["id"])
+
+
+def test_a_router_reads_them_in_its_own_loop(daemon: Daemon) -> None:
+    """By `agentcg.serving.events`: what happened comes as it does by HTTP."""
+    name = fresh()
+
+    async def first() -> dict[str, Any]:
+        found = events(str(daemon.path), session=name)
+        waiting = asyncio.ensure_future(anext(found))
+        while not waiting.done():  # until the stream is there, nothing of it is told
+            await asyncio.to_thread(daemon.good, "POST", intents, {"kind": "generating"})
+            await asyncio.wait([waiting], timeout=0.05)
+        await found.aclose()
+        return waiting.result()
+
+    intents = f"/v1/sessions/{name}/intents"
+    daemon.open(name)
+    told = asyncio.run(first())
+    assert (told["session"], told["kind"]) == (name, "intent.declared")
 
 
 def test_resuming_misses_and_repeats_nothing(daemon: Daemon) -> None:

@@ -22,14 +22,17 @@ Formats:
   webhook       begins and ends of sessions and calls, changes of phase; a call that
                 begins comes with how long it takes and, with --tokens, for how long
                 its KV cache is worth keeping (kv_ttl_s)
-  thunderagent  programs that are over are released (POST URL/programs/release)
+  thunderagent  programs that are over are released (POST URL/programs/release); with
+                --programs also the other way: for sessions of the same names it is
+                declared that the model writes, or that a program is paused
+                (GET URL/programs, each second)
 
 A receiver that is away or slow misses events; it delays this bridge, and no agent.
 
 \b
 Examples:
   agentcg bridge --to http://127.0.0.1:8080/agents --tokens 20000 --prefill 5000
-  agentcg bridge --to http://127.0.0.1:9000 --format thunderagent
+  agentcg bridge --to http://127.0.0.1:9000 --format thunderagent --programs
 
 Exit codes: 0; 2 invalid; 3 no daemon.
 """
@@ -48,6 +51,9 @@ def bridge(
     *,
     to: Annotated[str, typer.Option("--to", metavar="URL", help="http:// or https://.")],
     format_: Annotated[Format, typer.Option("--format", help="What is sent.")] = Format.WEBHOOK,
+    programs: Annotated[
+        bool, typer.Option("--programs", help="Declare what ThunderAgent tells of its programs.")
+    ] = False,
     session: SessionOption = None,
     tokens: Annotated[
         int, typer.Option("--tokens", min=0, max=10_000_000, help="Of a context; 0: no kv_ttl_s.")
@@ -72,6 +78,12 @@ def bridge(
 
     if urlsplit(to).scheme not in ("http", "https") or not urlsplit(to).netloc:
         raise InvalidInput("--to", to, "a URL with http:// or https:// and a host")
+    if programs:
+        if format_ is not Format.THUNDERAGENT:
+            raise InvalidInput("--programs", "true", "with --format thunderagent alone")
+        from agentcg.daemon.cli.commands.bridge_programs import Programs
+
+        Programs(to.rstrip("/"), client_of(ctx)).start()
     costs = Costs(tokens, prefill, queue, share) if tokens else None
     sent = 0
     for event in client_of(ctx).events(session=session):

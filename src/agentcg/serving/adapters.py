@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events and forecasts as what routers and engines take. Data in, data out; nothing is sent.
 
-A session of agentcg is what Dynamo calls a session and ThunderAgent a program.
+A session of agentcg is what Dynamo calls a session, Continuum a job and ThunderAgent a program.
 """
 
 from __future__ import annotations
@@ -30,13 +30,42 @@ def dynamo(
     }
 
 
+def continuum(
+    session: str, *, tool: str | None = None, command: str | None = None, last: bool = False
+) -> dict[str, Any]:
+    """Body fields of a request to Continuum (a fork of vLLM). `tool`, `command`: of the call that
+    follows the answer, where they are known; Continuum tells calls apart by the first word of the
+    command, as it would read it from the answer itself. `last`: no request comes after it."""
+    words = (command or "").split()
+    called = words[0] if words else tool
+    fields: dict[str, Any] = {"job_id": session, "is_last_step": last}
+    return fields if called is None else {**fields, "this_func_call": called}
+
+
+def program(session: str) -> dict[str, str]:
+    """Body field of a request through ThunderAgent: the first one with it starts the program."""
+    return {"program_id": session}
+
+
+def intent_of(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The intent (body of `POST .../intents`) that follows from what ThunderAgent tells of a
+    program (`GET /programs`). `reasoning`: the model writes; `paused`: its request is held back
+    until there is room for its cache, and the agent does nothing. None: it acts, or is over."""
+    if told.get("state") == "paused":
+        return {"kind": "idle"}
+    if told.get("state") == "active" and told.get("status") == "reasoning":
+        return {"kind": "generating"}
+    return None
+
+
 def thunderagent(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Path and body to POST to ThunderAgent for an event: a program that is over is released.
 
-    None: it is told nothing of this; starts and pauses it sees by the requests themselves."""
+    None: it is told nothing of this. It starts programs by their requests (`program`), and
+    pauses them itself (`intent_of`)."""
     if event.get("kind") != "session.closed" or not event.get("session"):
         return None
-    return "/programs/release", {"program_id": str(event["session"])}
+    return "/programs/release", program(str(event["session"]))
 
 
 def webhook(event: Mapping[str, Any], costs: Costs | None = None) -> dict[str, Any] | None:

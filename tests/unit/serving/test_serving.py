@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -15,20 +16,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcg.daemon.messages import Event, Foreseen
+from agentcg.daemon.cli.commands.bridge_programs import Programs
+from agentcg.daemon.client import Client
+from agentcg.daemon.messages import Event, Foreseen, Intent, SessionList
 from agentcg.daemon.messages import Quantiles as Answered
+from agentcg.errors import Unavailable
 from agentcg.serving import (
     Costs,
     Quantiles,
+    continuum,
     dynamo,
+    events,
     expected_cost,
+    intent_of,
+    program,
     quantiles_of,
     thunderagent,
     time_to_live,
     webhook,
 )
 from support.commandline import cli
-from support.scripted_daemon import ScriptedDaemon
+from support.examples import NOW, a_session
+from support.scripted_daemon import Received, ScriptedDaemon, problem
 
 QUICK = Quantiles(0.5, 1.0, 2.0)
 COSTS = Costs(tokens=20_000, prefill_tokens_per_s=5000.0, cache_share=0.05)
@@ -84,10 +93,79 @@ def test_what_serving_layers_are_told() -> None:
     closed = {"kind": "session.closed", "session": "ci"}
     assert thunderagent(closed) == ("/programs/release", {"program_id": "ci"})
     assert thunderagent(BEGUN) is None
+    assert program("ci") == {"program_id": "ci"}
     body = webhook(BEGUN, COSTS)
     assert body is not None
     assert (body["program"], body["kv_ttl_s"]) == ("ci", 4.0)
     assert webhook({"kind": "pressure"}) is None
+
+
+def test_requests_to_continuum() -> None:
+    """Its three fields; a call by the first word of its command, or by its tool, or left out."""
+    told = continuum("ci", tool="Bash", command="pytest -x tests", last=False)
+    assert told == {"job_id": "ci", "is_last_step": False, "this_func_call": "pytest"}
+    assert continuum("ci", tool="Read", command=" ")["this_func_call"] == "Read"
+    assert continuum("ci", last=True) == {"job_id": "ci", "is_last_step": True}
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "kind"),
+    [
+        ("active", "reasoning", "generating"),
+        ("active", "acting", None),
+        ("paused", "reasoning", "idle"),
+        ("paused", "acting", "idle"),
+        ("terminated", "reasoning", None),
+        (None, None, None),
+    ],
+)
+def test_what_thunderagent_tells_of_a_program(
+    state: str | None, status: str | None, kind: str | None
+) -> None:
+    """One whose request is held back is idle; one whose model writes is generating."""
+    intent = intent_of({"state": state, "status": status, "step_count": 5})
+    assert intent == (None if kind is None else {"kind": kind})
+
+
+def test_programs_are_declared_as_they_change(daemon: ScriptedDaemon) -> None:
+    """Once for each change, for sessions that there are; what was declared before is taken back,
+    and it does not matter whether that was over. What is no answer of ThunderAgent is an error."""
+    intents = "/v1/sessions/ci/intents"
+    daemon.on("GET", "/v1/sessions", SessionList(sessions=[a_session("ci"), a_session("other")]))
+    daemon.on("POST", intents, _declared)
+    programs = Programs("http://127.0.0.1:1", Client(daemon.path))
+    told = ["active reasoning", "active reasoning", "paused acting", "active acting"]
+    for state, status in (one.split() for one in told):
+        programs.note({"ci": {"state": state, "status": status}, "unknown": {"state": "paused"}})
+    assert [one["kind"] for one in daemon.sent("POST", intents)] == ["generating", "idle"]
+    assert len(daemon.sent("DELETE", f"{intents}/m2p5c7xa")) == 2
+    with pytest.raises(ValueError, match="programs"):
+        programs.note(["ci"])
+
+
+def _declared(request: Received) -> Intent:
+    kind = request.body["kind"]
+    return Intent(id="m2p5c7xa", session="ci", kind=kind, declared_at=NOW, expires_at=NOW + 60)
+
+
+async def collected(path: Path, session: str | None = None) -> list[dict[str, Any]]:
+    return [event async for event in events(str(path), session=session)]
+
+
+def test_events_for_asyncio(daemon: ScriptedDaemon) -> None:
+    """As they come, of one session where one is named; without a daemon, and where it refuses, an
+    error that says so."""
+    sent = [msgspec.json.encode(Event(id=n, time=1.0, kind="pressure")) for n in (1, 2)]
+    stream = b"".join(b"event: pressure\ndata: " + one + b"\n\n" for one in sent)
+    daemon.on("GET", "/v1/events", stream)
+    found = asyncio.run(collected(daemon.path, "ci"))
+    assert [(one["id"], one["kind"]) for one in found] == [(1, "pressure"), (2, "pressure")]
+    assert daemon.requests[-1].query == "session=ci"
+    daemon.on("GET", "/v1/events", problem(403, "forbidden", "not yours"))
+    with pytest.raises(Unavailable, match="403"):
+        asyncio.run(collected(daemon.path))
+    with pytest.raises(Unavailable, match="absent"):
+        asyncio.run(collected(daemon.path.with_name("absent")))
 
 
 @pytest.mark.parametrize(
@@ -142,3 +220,4 @@ def test_the_bridge_sends_what_happens(daemon: ScriptedDaemon) -> None:
     assert (odd.exit_code, "SSH-2.0" in odd.output) == (0, True)  # said, and forgotten
     assert [one["kv_ttl_s"] for one in got] == [4.0]
     assert cli(daemon.path, "bridge", "--to", "file:///etc/passwd").exit_code == 2
+    assert cli(daemon.path, "bridge", "--to", url, "--programs").exit_code == 2  # of a webhook

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other way of `agentcg bridge`: what ThunderAgent tells of its programs, as intents."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import Any
+
+import msgspec
+import typer
+
+from agentcg.daemon.client import Client
+from agentcg.daemon.messages import DeclareIntent
+from agentcg.errors import AgentcgError, NotFound
+from agentcg.serving import intent_of
+
+EVERY_S = 1.0
+ANSWER_S = 2.0
+ANSWER_MAX_BYTES = 16 << 20
+
+
+class Programs:
+    """Programs whose names are those of sessions; what changes with them is declared."""
+
+    def __init__(self, url: str, client: Client) -> None:
+        self._url = f"{url}/programs"
+        self._client = client
+        self._declared: dict[str, tuple[dict[str, Any], str]] = {}  # the intent, and its id
+        self._failed = ""
+
+    def start(self) -> None:
+        """Ask again and again, as long as the process lives."""
+        threading.Thread(target=self._run, name="programs", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.look()
+            time.sleep(EVERY_S)
+
+    def look(self) -> None:
+        """Ask once, and declare what is new. What fails is said, once in a row, and tried again."""
+        try:
+            with urllib.request.urlopen(self._url, timeout=ANSWER_S) as answer:  # noqa: S310
+                told = json.loads(answer.read(ANSWER_MAX_BYTES))
+            self.note(told)
+            self._failed = ""
+        except (OSError, HTTPException, ValueError, AgentcgError) as error:
+            if str(error) != self._failed:
+                typer.echo(f"{self._url}: {error}", err=True)
+            self._failed = str(error)
+
+    def note(self, told: Any) -> None:
+        """Declare what follows from an answer of `GET /programs`. Raises ValueError where it is
+        none, and what the client raises."""
+        if not isinstance(told, Mapping):
+            raise ValueError("not an object of programs")
+        for session in self._client.sessions():
+            program = told.get(session.name)
+            intent = intent_of(program) if isinstance(program, Mapping) else None
+            said, said_id = self._declared.get(session.name, (None, ""))
+            if intent == said:
+                continue
+            if said is not None:
+                self._withdraw(session.name, said_id)
+            if intent is not None:
+                request = msgspec.convert(intent, DeclareIntent)
+                self._declared[session.name] = (
+                    intent, self._client.declare(session.name, request).id
+                )  # fmt: skip
+
+    def _withdraw(self, session: str, intent_id: str) -> None:
+        del self._declared[session]
+        try:
+            self._client.withdraw_intent(session, intent_id)
+        except NotFound:
+            return  # over, or used by a call
