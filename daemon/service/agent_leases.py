@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from agentcg.cgroups import MAX, Limits
 from agentcg.cgroups.knobs import MEMORY_EVENTS
@@ -32,35 +33,54 @@ class AgentLeases:
         self._loads = loads
         self._hands = hands
         self._on_asked = on_asked
+        self._failed: set[LiveSession] = set()  # whose lease could not be written
         self._waiting: frozenset[str] = frozenset()
 
     def apply(self, leases: Mapping[str, int | None]) -> None:
-        """Put new leases in force; None: none from now on."""
+        """Put new leases in force, and those that failed at an earlier look; None: none from now
+        on."""
+        self._failed = {session for session in self._failed if self._is_live(session)}
+        again = {session for session in self._failed if session.name not in leases}
         for name, lease_bytes in leases.items():
             session = self._core.registry.sessions.get(name)
-            if session is None or session.closing:
-                continue
-            try:
-                self._set(session, lease_bytes)
-            except CgroupGone:
-                pass  # its turn of the regular look tells
-            except AgentcgError as error:
-                log.error("%s", error)
+            if session is not None and not session.closing:
+                session.runtime_lease_bytes, session.runtime_met = lease_bytes, False
+                again.add(session)
+        for session in again:
+            self._write(session)
 
-    def _set(self, session: LiveSession, lease_bytes: int | None) -> None:
-        before = session.runtime_lease_bytes
-        session.runtime_lease_bytes, session.runtime_met = lease_bytes, False
-        if lease_bytes is None or (before is not None and lease_bytes > before):
-            session.runtime.apply(_limits(session))
-        else:  # what is held already would be reclaimed here and now
-            self._hands.bound_agent(session.runtime, lambda: _limits(session))
-        if lease_bytes is not None:
-            self._core.watcher.watch_memory(session.runtime, session)
+    def _write(self, session: LiveSession) -> None:
+        self._hands.bound_agent(
+            session.runtime, lambda: _limits(session), partial(self._written, session)
+        )
+
+    def _written(self, session: LiveSession, error: AgentcgError | None) -> None:
+        if not self._is_live(session):
+            return
+        error = error or self._watch(session)
+        if error is None:
+            self._failed.discard(session)
+        elif session not in self._failed:
+            self._failed.add(session)
+            log.error("the lease of agent %s is tried again and again: %s", session.name, error)
+
+    def _watch(self, session: LiveSession) -> AgentcgError | None:
+        """Hear of the next time that the lease is met: what was met until now is that of before."""
+        try:
+            if session.runtime_lease_bytes is not None:
+                self._core.watcher.watch_memory(session.runtime, session)
+        except CgroupGone:
+            return None  # its turn of the regular look tells
+        except AgentcgError as error:
+            return error
+        return None
+
+    def _is_live(self, session: LiveSession) -> bool:
+        return self._core.registry.sessions.get(session.name) is session and not session.closing
 
     def news(self, session: LiveSession) -> None:
         """`memory.events` of the runtime leaf may have changed."""
-        registered = self._core.registry.sessions.get(session.name) is session
-        if session.runtime_lease_bytes is None or not registered or session.closing:
+        if session.runtime_lease_bytes is None or not self._is_live(session):
             return
         with suppress(CgroupGone):
             events = session.runtime.get(MEMORY_EVENTS)

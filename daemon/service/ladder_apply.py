@@ -22,20 +22,26 @@ from agentcg.errors import AgentcgError, CgroupGone
 
 log = logging.getLogger(__name__)
 
+Done = Callable[[AgentcgError | None], None]
+"""Told when something is written, or why it could not be; nothing if the cgroup is gone."""
+
 CPU_SHARE = 4  # a throttled call has a quarter of its cpu.weight
 RECLAIMS_WAITING_MAX = 32
 ROOM_BYTES = 8 << 20  # between what a call holds and what kills it, when that is lowered
 
 
 class Hands:
-    """Writes to cgroups off the loop: one thread for limits and freezing, in order, and one for
-    reclaim, which blocks while the kernel works."""
+    """Writes to cgroups off the loop: one thread for limits of calls and freezing, in order, one
+    for leases of agents, which must not wait for those, and one for reclaim, which blocks while the
+    kernel works."""
 
     def __init__(self, enforceable: Callable[[Limits], Limits]) -> None:
         self._enforceable = enforceable
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ladder")
+        self._agents = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agents")
         self._reclaimer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reclaim")
         self._reclaims = 0
+        self._closed = False
 
     def throttle(
         self, leaf: Cgroup, grant: Grant, lease: Callable[[], Limits], done: Callable[[], None]
@@ -49,23 +55,21 @@ class Hands:
             own.apply(wanted)
             _shorten(own, lease)
 
-        self._do(leaf, write, done)
+        self._do(leaf, write, _logging(done))
 
     def shorten(self, leaf: Cgroup, lease: Callable[[], Limits], done: Callable[[], None]) -> None:
         """A shorter lease; what it is by the time that it is written. `done` is called on the
         loop."""
-        self._do(leaf, lambda own: _shorten(own, lease), done)
+        self._do(leaf, lambda own: _shorten(own, lease), _logging(done))
 
-    def bound_agent(self, runtime: Cgroup, lease: Callable[[], Limits]) -> None:
-        """The lease of an agent, whatever it is by the time that it is written."""
+    def bound_agent(self, runtime: Cgroup, lease: Callable[[], Limits], done: Done) -> None:
+        """The lease of an agent, whatever it is by the time that it is written. `done` is called on
+        the loop.
 
-        def write(own: Cgroup) -> None:
-            written = None
-            while (wanted := lease()) != written:  # the loop may have the last word
-                own.apply(wanted)
-                written = wanted
-
-        self._do(runtime, write)
+        Also a longer one: it may be below what the agent has charged since it was last looked at,
+        and then the kernel reclaims before the write returns.
+        """
+        self._do(runtime, lambda own: own.apply(lease()), done, self._agents)
 
     def end_lease(self, leaf: Cgroup, grant: Grant) -> None:
         """The limits of the grant alone."""
@@ -116,29 +120,56 @@ class Hands:
         self._reclaimer.submit(work)
 
     def _do(
-        self, leaf: Cgroup, write: Callable[[Cgroup], None], done: Callable[[], None] | None = None
+        self,
+        leaf: Cgroup,
+        write: Callable[[Cgroup], None],
+        done: Done | None = None,
+        thread: ThreadPoolExecutor | None = None,
     ) -> None:
+        if self._closed:  # what could not be written last is not tried again
+            return
         own = _copy(leaf)
         loop = None if done is None else asyncio.get_running_loop()
 
         def work() -> None:
-            try:
-                with own:
-                    write(own)
-            except CgroupGone:
-                pass  # it ended meanwhile
-            except AgentcgError as error:
-                log.error("%s", error)
+            error = _error_of(write, own)
             if loop is not None and done is not None:
                 with suppress(RuntimeError):  # the loop has ended
-                    loop.call_soon_threadsafe(done)
+                    loop.call_soon_threadsafe(done, error)
+            elif error is not None:
+                log.error("%s", error)
 
-        self._writer.submit(work)
+        (thread or self._writer).submit(work)
 
     def close(self) -> None:
-        """Finish what was begun; what is only waiting to be reclaimed is dropped."""
+        """Finish what was begun; what is only waiting to be reclaimed is dropped, and so is what
+        comes after."""
+        self._closed = True
         self._reclaimer.shutdown(wait=False, cancel_futures=True)
         self._writer.shutdown(wait=True)
+        self._agents.shutdown(wait=True)
+
+
+def _error_of(write: Callable[[Cgroup], None], own: Cgroup) -> AgentcgError | None:
+    try:
+        with own:
+            write(own)
+    except CgroupGone:
+        return None  # it ended meanwhile
+    except AgentcgError as error:
+        return error
+    return None
+
+
+def _logging(done: Callable[[], None]) -> Done:
+    """`done`, whatever became of the write; an error is only logged."""
+
+    def told(error: AgentcgError | None) -> None:
+        if error is not None:
+            log.error("%s", error)
+        done()
+
+    return told
 
 
 def _copy(cgroup: Cgroup) -> Cgroup:
