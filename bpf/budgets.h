@@ -53,10 +53,12 @@ static __always_inline u64 delay_for(struct agentcg_budget *b, u64 usage_bytes)
 	return most * part / SCALE * part / SCALE >> 2 * (b->priority & 3);
 }
 
-/* Budgets hold while somebody answers for them. */
+/* Budgets hold while somebody answers for them. Signed: the heartbeat may come from another CPU
+ * after the clock was read here.
+ */
 static __always_inline bool expired(u64 now)
 {
-	return now - control.heartbeat_ns >= budget_settings.expiry_ns;
+	return (s64)(now - control.heartbeat_ns) >= (s64)budget_settings.expiry_ns;
 }
 
 static __always_inline u64 usage_bytes(struct mem_cgroup *memcg)

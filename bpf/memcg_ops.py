@@ -86,22 +86,20 @@ class MemcgOps(Closing):
     `with` or `close` takes them out again, and so does the end of the process.
     """
 
-    def __init__(self, opened: Object, link: int) -> None:
+    def __init__(self, opened: Object, maps: Protections, link: int) -> None:
         """`open` is the way to get one."""
-        self.budgets = Protections(opened)
+        self.budgets = maps
         self._object = opened
         self._link = link
 
     @classmethod
-    def open(cls, cgroup_fd: int) -> MemcgOps:
-        """Load the form that this kernel has for a cgroup and all below it. BpfError says why not.
+    def open(cls, form: Form, cgroup_fd: int) -> MemcgOps:
+        """Load the form that `probe` found for a cgroup and all below it. BpfError says why not.
 
         A cgroup further down may have another program instead of ours.
         """
-        form = probe()
-        if isinstance(form, str):
-            raise BpfError(form)
         opened = Object(object_path("memcg_ops"))
+        maps = None
         try:
             budgets.settle(opened)
             for other in FORMS:
@@ -109,12 +107,14 @@ class MemcgOps(Closing):
                     opened.leave_out_map(other.ops)
                     opened.leave_out(*map(other.program, other.members))
             opened.load()
-            return cls(opened, _attach(opened, form, cgroup_fd))
-        except OSError as error:
+            maps = Protections(opened)
+            return cls(opened, maps, _attach(opened, form, cgroup_fd))  # nothing can fail after it
+        except BaseException as error:
+            if maps is not None:
+                maps.close()
             opened.close()
-            raise BpfError(f"{OPS} cannot be attached: {error.strerror}") from error
-        except BaseException:
-            opened.close()
+            if isinstance(error, OSError):
+                raise BpfError(f"{OPS} cannot be attached: {error.strerror}") from error
             raise
 
     def close(self) -> None:

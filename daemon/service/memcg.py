@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from agentcg.bpf.memcg_ops import MemcgOps, probe
 from agentcg.daemon.messages import Control
@@ -28,21 +29,27 @@ class KernelDelay:
         return self._ops is not None
 
     async def start(self) -> None:
-        """Attach to the root of all sessions, if the kernel can; that is looked up off the loop."""
+        """Attach to the root of all sessions, if the kernel can, off the loop: types of the whole
+        kernel are read, and programs verified."""
         if self.reason:
             return
-        found = await asyncio.to_thread(probe)
-        if isinstance(found, str):
-            self.reason = found
-            return
+        root_fd = os.dup(self._core.root.cgroup.fileno())  # the thread's: it cannot be stopped
+        opening = asyncio.ensure_future(asyncio.to_thread(_open, root_fd))
         try:
-            self._ops = MemcgOps.open(self._core.root.cgroup.fileno())
+            opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_undo)
+            raise
         except (BpfError, OSError) as error:
             self.reason = str(error)
             log.warning("memory delay by the kernel's own interface: %s", error)
             return
-        self._core.budgets.start(self._ops.budgets, self._core.registry.calls.values())
-        log.info("the kernel delays charges over budgets (memcg_bpf_ops, %s)", found.name)
+        if isinstance(opened, str):
+            self.reason = opened
+            return
+        self._ops = opened
+        self._core.budgets.start(opened.budgets, self._core.registry.calls.values())
+        log.info("the kernel delays charges over budgets (memcg_bpf_ops)")
 
     def control(self) -> Control:
         """For `agentcg doctor`."""
@@ -58,3 +65,20 @@ class KernelDelay:
         if self._ops is not None:
             self._ops.close()
             self._ops = None
+
+
+def _open(root_fd: int) -> MemcgOps | str:
+    """In a thread. Why there is nothing to be opened, on most kernels."""
+    try:
+        form = probe()
+        return form if isinstance(form, str) else MemcgOps.open(form, root_fd)
+    finally:
+        os.close(root_fd)
+
+
+def _undo(opening: asyncio.Future[MemcgOps | str]) -> None:
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    opened = opening.result()
+    if not isinstance(opened, str):
+        opened.close()

@@ -44,15 +44,18 @@ class Scheduling:
 
     async def run(self) -> None:
         """Load it off the loop, then watch until it ends. Delays are the kernel's where it can."""
-        await self._kernel_delay.start()
-        while self.state in ("starting", "loaded") or self._kernel_delay.active:
-            if self.state == "starting":
-                await self._load()
-                self.decided.set()
-            if self._scheduler is not None:
-                self._look(self._scheduler)
-            self._core.budgets.heartbeat()
-            await asyncio.sleep(LOOK_S)
+        try:
+            await self._kernel_delay.start()
+            while self.state in ("starting", "loaded") or self._kernel_delay.active:
+                if self.state == "starting":
+                    await self._load()
+                    self.decided.set()
+                if self._scheduler is not None:
+                    self._look(self._scheduler)
+                self._core.budgets.heartbeat()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self.decided.set()  # whatever went wrong: the daemon's start waits for it
 
     def controls(self) -> list[Control]:
         """For `agentcg doctor`."""

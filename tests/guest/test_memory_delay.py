@@ -191,6 +191,21 @@ def test_without_a_heartbeat_budgets_expire(delay: MemoryDelay | None) -> None:
         assert counted(delay, cgroup) == 0
 
 
+def test_a_heartbeat_that_is_newer_than_now_counts(
+    delay: MemoryDelay | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come from another CPU after a program has read the clock: nothing expires by that."""
+    if delay is None:
+        return
+    with budgeted(delay, 8 * MIB, 20 * MS) as cgroup:
+        ahead_ns = time.monotonic_ns() + 3600 * 1000 * MS
+        with monkeypatch.context() as patched:
+            patched.setattr("agentcg.bpf.budgets.time.monotonic_ns", lambda: ahead_ns)
+            delay.heartbeat()
+        with growing(cgroup):
+            until(lambda: counted(delay, cgroup) >= 1, PATIENCE_S)
+
+
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [("soft_bytes", 0), ("hard_bytes", -1), ("priority", "urgent"), ("max_delay_ns", -1)],

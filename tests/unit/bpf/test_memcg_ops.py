@@ -61,11 +61,59 @@ def test_what_is_missing_is_said(kernel: Kernel, told: str) -> None:
     assert told in str(found(kernel))
 
 
-def test_where_it_is_missing_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason of the probe is the error."""
-    monkeypatch.setattr(memcg_ops, "probe", lambda: "this kernel has no memcg_bpf_ops")
-    with pytest.raises(BpfError, match="no memcg_bpf_ops"):
-        memcg_ops.MemcgOps.open(0)
+class Opened:
+    """A loaded object, and its maps; says what was closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_: None
+
+    def close(self) -> None:
+        self.closed.append("object")
+
+
+class Maps:
+    """Budgets of an opened object."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    def close(self) -> None:
+        self._opened.closed.append("maps")
+
+
+def test_nothing_stays_attached_where_its_maps_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are had first: programs that nobody can tell anything would go on delaying."""
+    opened, attached = Opened(), []
+
+    def no_maps(_: Opened) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(memcg_ops, "Object", lambda _: opened)
+    monkeypatch.setattr(memcg_ops, "Protections", no_maps)
+    monkeypatch.setattr(memcg_ops, "_attach", lambda *_: attached.append(1))
+    with pytest.raises(BpfError, match="Too many open files"):
+        memcg_ops.MemcgOps.open(DELAY, 0)
+    assert (attached, opened.closed) == ([], ["object"])
+
+
+def test_what_cannot_be_attached_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maps with it."""
+    opened = Opened()
+
+    def refused(*_: object) -> int:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(memcg_ops, "Object", lambda _: opened)
+    monkeypatch.setattr(memcg_ops, "Protections", Maps)
+    monkeypatch.setattr(memcg_ops, "_attach", refused)
+    with pytest.raises(BpfError, match="busy"):
+        memcg_ops.MemcgOps.open(CHARGE, 0)
+    assert opened.closed == ["maps", "object"]
 
 
 @pytest.mark.parametrize("form", FORMS)
