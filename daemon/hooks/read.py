@@ -17,16 +17,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["opened", "prompt", "begin", "end", "stopped", "closed", "other"]
+Kind = Literal["opened", "prompt", "begin", "end", "batch", "stopped", "closed", "other"]
 
 COMMAND_MAX_CHARS = 4096
 _TEXT_MAX_CHARS = 128
+_BATCH_MAX = 256
 _KINDS: Mapping[str, Kind] = {
     "SessionStart": "opened",
     "UserPromptSubmit": "prompt",
     "PreToolUse": "begin",
     "PostToolUse": "end",
     "PostToolUseFailure": "end",
+    "PostToolBatch": "batch",
     "Stop": "stopped",
     "SessionEnd": "closed",
 }
@@ -39,7 +41,9 @@ class Event:
 
     `conversation`: the client's id of its session, "" where it gives none. `reference` is the same
     at the begin and at the end of a call. `detached`: the command goes on after that end.
-    `flat`: of OpenHands, whose answers have their fields at the top.
+    `flat`: of OpenHands, whose answers have their fields at the top. `agent`: the sub-agent's id,
+    "" for the agent itself. `batch`: references of calls that are over, also of those that the
+    user, a rule or another hook denied: of these no other event tells.
     """
 
     kind: Kind
@@ -52,15 +56,19 @@ class Event:
     cancelled: bool = False
     detached: bool = False
     flat: bool = False
+    agent: str = ""
+    batch: frozenset[str] = frozenset()
 
 
 def read(given: Mapping[str, Any]) -> Event:
     """What `given` says. A call is only what has a command: other tools run in the agent itself."""
     name = _text(given, "hook_event_name", "event_type")
     conversation = _text(given, "session_id")
-    kind = _KINDS.get(name, "other")
+    kind, agent = _KINDS.get(name, "other"), _text(given, "agent_id")
+    if kind == "batch":
+        return Event(kind, name, conversation, agent=agent, batch=_batch(given.get("tool_calls")))
     if kind not in {"begin", "end"}:
-        return Event(kind, name, conversation)
+        return Event(kind, name, conversation, agent=agent)
     entered = given.get("tool_input")
     entered = entered if isinstance(entered, Mapping) else {}
     command = _command(entered)
@@ -78,6 +86,7 @@ def read(given: Mapping[str, Any]) -> Event:
         cancelled=given.get("is_interrupt") is True,
         detached=entered.get("run_in_background") is True,
         flat="hook_event_name" not in given,
+        agent=agent,
     )
 
 
@@ -88,6 +97,12 @@ def _text(given: Mapping[str, Any], *names: str) -> str:
         if isinstance(value, str):
             return "".join(c for c in value[:_TEXT_MAX_CHARS] if c.isprintable())
     return ""
+
+
+def _batch(calls: Any) -> frozenset[str]:
+    listed = calls[:_BATCH_MAX] if isinstance(calls, list) else []
+    found = (_text(one, "tool_use_id") for one in listed if isinstance(one, Mapping))
+    return frozenset(reference for reference in found if reference)
 
 
 def _command(entered: Mapping[str, Any]) -> str:

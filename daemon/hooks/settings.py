@@ -20,6 +20,8 @@ from agentcg.errors import InvalidInput
 OURS = re.compile(r"(?:^|[\s/'\"])agentcg(?:-hook|['\"]? hook)\b")
 """Commands that are ours, wherever agentcg was installed when they were put there."""
 
+_BESIDE = frozenset({"PostToolBatch"})
+"""Nothing is answered, so that the client need not wait (`async`)."""
 QUICK_S = 5  # a hook that does not wait ends in a fraction of that
 
 
@@ -44,7 +46,8 @@ _TURNS: Mapping[str, str | None] = {
 LAYOUTS: Mapping[str, Layout] = {
     "claude-code": Layout(
         "CLAUDE_CONFIG_DIR", ".claude", "settings.json",
-        {**_TURNS, "PreToolUse": "Bash", "PostToolUse": "Bash", "PostToolUseFailure": "Bash"},
+        {**_TURNS, "PreToolUse": "Bash", "PostToolUse": "Bash", "PostToolUseFailure": "Bash",
+         "PostToolBatch": None},
     ),
     "codex": Layout(
         "CODEX_HOME", ".codex", "hooks.json",
@@ -87,11 +90,13 @@ def put_in(settings: dict[str, Any], client: str, command: str, wait_s: int) -> 
         _check_alone(changed)
     for event, matcher in LAYOUTS[client].events.items():
         waits = event == "PreToolUse" and wait_s > 0
-        entry = {
+        entry: dict[str, Any] = {
             "type": "command",
             "command": f"{command} --wait {wait_s}" if waits else command,
             "timeout": wait_s + QUICK_S if waits else QUICK_S,
         }
+        if event in _BESIDE:
+            entry["async"] = True
         group: dict[str, Any] = {} if matcher is None else {"matcher": matcher}
         hooks.setdefault(event, []).append({**group, "hooks": [entry]})
     return changed

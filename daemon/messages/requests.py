@@ -136,6 +136,8 @@ class HookEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_response: Any = None
     error: Any = None
     is_interrupt: Any = None
+    agent_id: Any = None
+    tool_calls: Any = None
 
     def given(self) -> dict[str, Any]:
         """The fields that were there."""

@@ -91,8 +91,12 @@ class Endings:
 
     def expire(self, call: LiveCall) -> None:
         """End a call into which nothing was placed for long."""
-        unused_s = self._core.clock() - call.record.begun_at
-        if call.state == "running" and not call.populated and unused_s > bounds.UNUSED_CALL_S:
+        if self._core.clock() - call.record.begun_at > bounds.UNUSED_CALL_S:
+            self.drop_unused(call)
+
+    def drop_unused(self, call: LiveCall) -> None:
+        """End a call into which nothing was placed; others go on."""
+        if call.state == "running" and not call.populated:
             self.end(call, "expired")
 
     def remove_leftovers(self, count: int) -> None:

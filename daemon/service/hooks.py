@@ -33,6 +33,7 @@ from agentcg.daemon.service import procfs
 from agentcg.daemon.service.adopting import CLIENT_LABEL, Adopting
 from agentcg.daemon.service.calls import Calls
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.found import kept_forms
 from agentcg.daemon.service.intents import Intents
 from agentcg.daemon.service.peers import Peer
@@ -55,13 +56,13 @@ class Hooks:
     def __init__(
         self,
         core: Core,
-        parts: tuple[Sessions, Calls, Intents],
+        parts: tuple[Sessions, Calls, Intents, Endings],
         adopting: Adopting | None,
         signatures: Signatures | None,
         catch_up: Callable[[], None],
     ) -> None:
         self._core = core
-        self._sessions, self._calls, self._intents = parts
+        self._sessions, self._calls, self._intents, self._endings = parts
         self._adopting = adopting
         self._signatures = signatures
         self._catch_up = catch_up
@@ -83,6 +84,7 @@ class Hooks:
             await self._closed(peer, client, event, session)
             return None
         home = await self._home(peer, client, event, session, stay=stay)
+        self._drop_denied(home, event)
         if event.kind == "begin":
             return say(event, await self._begin(peer, home, event, wait_s))
         if event.kind == "end":
@@ -162,10 +164,14 @@ class Hooks:
     async def _closed(self, peer: Peer, client: str, event: Event, named: str | None) -> None:
         """The agent is about to end. A session that was opened for it alone goes with it."""
         home = self._core.home(peer)
-        name = name_of(client, event.conversation)
+        name = named or name_of(client, event.conversation)
+        known = name in self._core.registry.sessions
         if home is not None:
+            self._drop_denied(home, event)
             self._intents.declare(peer, home.name, DeclareIntent(kind="idle"))
-        elif named is None and name in self._core.registry.sessions:
+        elif named is not None and known:
+            self._drop_denied(self._core.authorised(peer, name), event)
+        elif known:
             try:
                 await self._sessions.close(peer, name, kill=False)
             except Conflict:
@@ -192,11 +198,16 @@ class Hooks:
             return [refused(error.message, error.remedy)]
         finally:
             self._beginning.discard(one)
+        begun = self._live(home, event.reference)
+        if begun is not None:
+            begun.hooked_by = (event.conversation, event.agent)
         return []  # what there is to say of its wait is said at its end
 
     async def _end(self, peer: Peer, home: LiveSession, event: Event) -> list[Feedback]:
         self._catch_up()  # the command may have begun and ended within a moment
         call = self._live(home, event.reference)
+        if call is not None:
+            call.hooked_by = None
         if call is not None and call.state == "running" and event.detached:
             return []  # it runs on in the background, in its call
         if call is not None:
@@ -211,6 +222,15 @@ class Hooks:
         self._told_of(over.id)
         left = call is not None and await self._left(call)
         return [one for one in over.feedback if one.code != "lingering" or left]
+
+    def _drop_denied(self, home: LiveSession, event: Event) -> None:
+        """End calls of which nothing can come any more. A client does not tell of a command that
+        its user, a rule or another hook has denied; it goes on with its turn, or ends it."""
+        over = [call for call in home.calls.values() if _is_over(call, event)]
+        if over:
+            self._catch_up()  # it was not denied, and has begun a moment ago
+        for call in over:
+            self._endings.drop_unused(call)
 
     async def _left(self, call: LiveCall) -> bool:
         """Whether something of the call is left. Its client has seen the command end: what dies of
@@ -285,6 +305,18 @@ class Hooks:
 def event_of(given: HookEvent) -> Event:
     """What matters of what a client gave its hook."""
     return read(given.given())
+
+
+def _is_over(call: LiveCall, event: Event) -> bool:
+    """Whether its client goes on without a word about `call`, which its hook has declared."""
+    if call.hooked_by is None:
+        return False
+    if event.kind == "batch":
+        return call.record.reference in event.batch
+    if event.kind == "closed":
+        return call.hooked_by[0] == event.conversation
+    turn_over = event.kind in ("prompt", "stopped")
+    return turn_over and call.hooked_by == (event.conversation, event.agent)
 
 
 def _shell_above(pid: int) -> int:

@@ -116,7 +116,7 @@ class Service:
         if signatures is not None:
             adopting = Adopting(self.core, self.sessions, signatures)
             self.detecting = Detecting(self.core, self._found, adopting, signatures)
-        parts = (self.sessions, self.calls, self.intents)
+        parts = (self.sessions, self.calls, self.intents, self._endings)
         catch_up = _nothing if self.detecting is None else self.detecting.catch_up
         self.hooks = Hooks(self.core, parts, adopting, signatures, catch_up)
         self._sampling = Sampling(

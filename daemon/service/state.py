@@ -135,6 +135,7 @@ class LiveCall:
     reach_bytes: int = 0  # the same with what it holds
     met: bool = False  # the kernel holds it up at its lease
     killed: Feedback | None = None  # what to tell of a kill by the ladder
+    hooked_by: tuple[str, str] | None = None  # conversation and sub-agent that are to tell its end
     cancelled: bool = False  # ended by its caller, who says so
     lease_run: tuple[int, int] | None = None  # leases in a row: the first, and how many
     actions: deque[Action] = field(default_factory=_actions)

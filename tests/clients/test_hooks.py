@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cgroup_support import until
 from clients.catalogue import CLIENTS, DRIVERS, Client, Place
@@ -91,6 +92,37 @@ def test_quick_commands_are_one_call_each(daemon: Daemon) -> None:
     assert [call["exit_status"] for call in calls] == [0] * 12
     heard = said["heard"][-1]
     assert "agentcg:" not in heard, heard[heard.index("agentcg:") :][:500]
+
+
+def denying(client: Client) -> Client:
+    """The same with a rule against `touch`."""
+
+    def prepare(place: Place) -> None:
+        client.prepare(place)
+        path = place.home / ".claude/settings.json"
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps(settings | {"permissions": {"deny": ["Bash(touch:*)"]}}))
+
+    return replace(client, prepare=prepare)
+
+
+def test_denied_command_holds_no_grant(daemon: Daemon, tmp_path: Path) -> None:
+    """Its call is ended while the turn goes on; its client only says that a batch is over."""
+    go = tmp_path / "go"
+
+    def go_on() -> None:
+        until(lambda: [call["end_reason"] for call in calls()[:1]] == ["expired"])
+        go.write_text("")
+
+    def calls() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = daemon.get("/v1/calls")["calls"]
+        return [call for call in found if call["begun_at"] > began]
+
+    began = time.time()
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    play(denying(with_hooks("claude-code", daemon)), [["touch denied"], [wait]], go_on)
+    assert [call["command"] for call in calls()] == ["touch denied", wait]
+    assert [call["exit_status"] for call in calls()] == [None, 0]
 
 
 def test_refusal_reaches_the_model(daemon: Daemon) -> None:

@@ -89,6 +89,48 @@ def test_conversation_from_start_to_end(program: list[str], daemon: Daemon) -> N
     assert daemon.ask("GET", f"/v1/sessions/{name}").status == 404
 
 
+OVER = [
+    event("PostToolBatch", "c4", tool_calls=[{"tool_use_id": "toolu_1"}]),
+    event("Stop", "c4"), event("UserPromptSubmit", "c4"), event("SessionEnd", "c4"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("over", OVER, ids=lambda told: told["hook_event_name"])
+def test_denied_call_is_ended_when_its_client_goes_on(
+    compiled: Path, daemon: Daemon, over: dict[str, Any]
+) -> None:
+    """No client tells of a denial. What runs, in the background too, goes on, and so do calls of
+    other conversations and of sub-agents."""
+    name, program = fresh(), [str(compiled)]
+
+    def tell(*told: dict[str, Any]) -> None:
+        for one in told:
+            assert run(program, daemon.path, one, session=name) == QUIET
+
+    def states() -> dict[str, str]:
+        calls = daemon.get(f"/v1/calls?session={name}")["calls"]
+        return {call["reference"]: call["end_reason"] or call["state"] for call in calls}
+
+    background = {"command": "sleep 9", "run_in_background": True}
+    tell(
+        event("PreToolUse", "c4"),
+        event("PreToolUse", "c4", tool_use_id="toolu_2", tool_input=background),
+        event("PostToolUse", "c4", tool_use_id="toolu_2", tool_input=background),
+        event("PreToolUse", "c4", tool_use_id="toolu_3"),
+        event("PreToolUse", "c5", tool_use_id="toolu_4"),
+    )
+    if over["hook_event_name"] != "SessionEnd":
+        tell(event("PreToolUse", "c4", tool_use_id="toolu_5", agent_id="sub"))
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        calls = daemon.get(f"/v1/calls?session={name}")["calls"]
+        (used,) = (call["id"] for call in calls if call["reference"] == "toolu_3")
+        daemon.good("PATCH", f"/v1/calls/{used}", {"pid": process.pid})
+        tell(over)
+        ended, *running = (states().pop(f"toolu_{n}", "running") for n in (1, 2, 3, 4, 5))
+        process.kill()
+    assert (ended, running) == ("expired", ["running"] * 4)
+
+
 def test_session_that_was_named(program: list[str], daemon: Daemon) -> None:
     """AGENTCG_SESSION says which session the agent is."""
     name = fresh()

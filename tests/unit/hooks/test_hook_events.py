@@ -64,6 +64,20 @@ def test_command_in_the_background_goes_on() -> None:
     assert told("PostToolUse", tool_input={"command": "x", "run_in_background": True}).detached
 
 
+def test_batch_names_calls_that_are_over() -> None:
+    """Denied ones are among them; what has no id, or an odd one, is passed over."""
+    calls = [
+        {"tool_use_id": "a"},
+        {"tool_use_id": 7},
+        "x",
+        {"tool_name": "Bash"},
+        {"tool_use_id": "b"},
+    ]
+    found = told("PostToolBatch", tool_calls=calls)
+    assert (found.kind, found.batch) == ("batch", {"a", "b"})
+    assert told("PostToolBatch", tool_calls={"tool_use_id": "a"}).batch == frozenset()
+
+
 def test_calls_without_an_id_are_known_by_their_text() -> None:
     """OpenHands gives none: the same command in the same session is the same call."""
     begin, end = read(OPENHANDS), read({**OPENHANDS, "event_type": "PostToolUse"})

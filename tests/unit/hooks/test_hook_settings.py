@@ -39,6 +39,13 @@ def test_hooks_are_put_beside_others() -> None:
     assert set(after["hooks"]) == set(LAYOUTS["claude-code"].events)
 
 
+def test_client_waits_only_for_hooks_that_answer() -> None:
+    """What is over needs no word to the model, and costs the turn nothing."""
+    hooks = put_in({}, "claude-code", OURS, 0)["hooks"]
+    beside = {event for event, (group,) in hooks.items() if group["hooks"][0].get("async")}
+    assert beside == {"PostToolBatch"}
+
+
 def test_older_hooks_of_ours_are_replaced() -> None:
     """Wherever they were installed, also in a group with others."""
     before = {"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [OLD, THEIRS]}]}}

@@ -33,7 +33,7 @@ class Calls:
 def hooks(calls: Calls) -> Hooks:
     home = SimpleNamespace(name="a", record=SimpleNamespace(id="abcd"), calls={})
     core: Any = SimpleNamespace(home=lambda _: home)
-    parts: Any = (None, calls, None)
+    parts: Any = (None, calls, None, None)
     return Hooks(core, parts, None, None, lambda: None)
 
 
