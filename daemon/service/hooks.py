@@ -335,7 +335,7 @@ def name_of(client: str, conversation: str) -> str:
 
     Raises `InvalidInput` where the client names none.
     """
-    slug = _ODD.sub("", conversation)[:12]
+    slug = _ODD.sub("", conversation)[-12:]  # ids of Codex begin with the time: UUIDs, version 7
     if not slug:
         raise InvalidInput("session_id", conversation, "the client's id of its session")
     return f"{client}-{slug}"[:63]

@@ -69,7 +69,7 @@ QUIET = (0, "", "")
 def test_conversation_from_start_to_end(program: list[str], daemon: Daemon) -> None:
     """A session of its own, a call that is begun once and ended, phases, and it is gone."""
     conversation = fresh("c").replace("-", "")
-    name = f"claude-code-{conversation[:12]}"
+    name = f"claude-code-{conversation[-12:]}"
     assert run(program, daemon.path, event("SessionStart", conversation)) == QUIET
     session = daemon.get(f"/v1/sessions/{name}")
     assert session["labels"] == {"client": "claude-code"}

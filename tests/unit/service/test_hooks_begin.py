@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon does when two hooks tell it of the same call."""
+"""Two hooks that tell of the same call, two conversations of the same moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from agentcg.daemon.hooks import Event
 from agentcg.daemon.messages import BeginCall
-from agentcg.daemon.service.hooks import Hooks
+from agentcg.daemon.service.hooks import Hooks, name_of
 from agentcg.daemon.service.peers import Peer
 
 PEER = Peer(1000, 1, False, lambda: None)
@@ -39,6 +39,12 @@ def hooks(calls: Calls) -> Hooks:
 
 async def tell(told: Hooks) -> None:
     await told.told(PEER, "claude-code", EVENT, session=None, wait_s=9.0, stay=False)
+
+
+def test_conversations_that_begin_at_once_have_sessions_of_their_own() -> None:
+    """Ids of Codex begin with the time in ms: these two are of the same moment."""
+    ids = ("019ac0de-4f10-7a31-9c55-0d1e2f3a4b5c", "019ac0de-4f10-7b02-8e17-5566778899aa")
+    assert [name_of("codex", one) for one in ids] == ["codex-0d1e2f3a4b5c", "codex-5566778899aa"]
 
 
 async def test_call_that_waits_is_begun_once() -> None:
