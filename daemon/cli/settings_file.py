@@ -41,17 +41,19 @@ class SettingsFile:
         if len(data) > SIZE_MAX_BYTES:
             raise InvalidInput(str(self.path), len(data), f"at most {SIZE_MAX_BYTES} bytes")
 
-    def replace(self, text: str) -> Path | None:
+    def replace(self, text: str, *, theirs: bool) -> Path | None:
         """Write `text` in place of it, with its mode and owner; where the back-up is, if any.
 
-        Raises `AgentcgError`; then the file is as it was.
+        `theirs`: nothing of ours is in what is replaced, so that it is the one to be kept. Else an
+        older back-up stays. Raises `AgentcgError`; then the file is as it was.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             backup = None
             if self._seen is not None:
                 backup = self.path.with_name(self.path.name + BACKUP_SUFFIX)
-                self._write(backup, self.text)
+                if theirs or not backup.exists():
+                    self._write(backup, self.text)
             if self._changed():
                 raise AgentcgError(
                     f"{self.path} was changed by another program meanwhile", remedy="try again"

@@ -18,9 +18,10 @@ from agentcg.errors import InvalidInput, SpawnError
 INSTALL_HELP = """Let a client tell agentcg of its tool calls, by hooks in its settings.
 
 CLIENT is claude-code, codex or openhands. Its settings are merged, never replaced: other hooks and
-keys stay as they are, the file keeps its mode and owner, and what it was is kept beside it
-(.agentcg-backup). Settings that could not be written back without loss (comments, a key twice,
-something of another type) are left untouched, and it is said why. Doing it again changes nothing.
+keys stay as they are, the file keeps its mode and owner, and what it was before our hooks is kept
+beside it (.agentcg-backup). Settings that could not be written back without loss (comments, a key
+twice, something of another type) are left untouched, and it is said why. Doing it again changes
+nothing.
 
 \b
 Examples:
@@ -71,7 +72,7 @@ def install_hooks(  # noqa: PLR0917 - typer passes options by name
     home = Path(os.environ.get(layout.variable) or Path.home() / layout.directory)
     found = SettingsFile(file or home / layout.file)
     before = settings.parse(found.text, str(found.path))
-    after = settings.take_out(before)
+    theirs = after = settings.take_out(before)
     if not remove:
         command = f"{_program(build=not dry_run)} {client}{' --stay' if stay else ''}"
         after = settings.put_in(before, client, command, round(30 if wait is None else wait))
@@ -84,9 +85,9 @@ def install_hooks(  # noqa: PLR0917 - typer passes options by name
         lines = (found.text.splitlines(), text.splitlines())
         typer.echo("\n".join(difflib.unified_diff(*lines, *names, lineterm="")))
         return
-    backup = found.replace(text)
+    backup = found.replace(text, theirs=theirs == before)
     done = "hooks removed" if remove else "hooks installed"
-    typer.echo(f"{found.path}: {done}" + (f"; as it was: {backup}" if backup else ""))
+    typer.echo(f"{found.path}: {done}" + (f"; as it was before hooks: {backup}" if backup else ""))
     if before.get("disableAllHooks") is True:
         typer.echo("Note: these settings have disableAllHooks: the client runs none.")
     if layout.note and not remove:

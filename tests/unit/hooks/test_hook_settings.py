@@ -153,6 +153,25 @@ def test_install_and_remove(home: Path) -> None:
     assert "nothing to change" in install("claude-code", "--remove")
 
 
+def test_back_up_is_what_was_there_before_our_hooks(home: Path) -> None:
+    """However often they are changed, and also when they are taken out; who has removed it gets
+    what there is."""
+    real = home / ".claude/settings.json"
+    backup = real.with_name("settings.json.agentcg-backup")
+    real.parent.mkdir()
+    real.write_text('{"model": "opus"}')
+    install("claude-code")
+    assert str(backup) in install("claude-code", "--wait", "60s")
+    install("claude-code", "--remove")
+    assert backup.read_text() == '{"model": "opus"}'
+    real.write_text('{"model": "haiku"}')
+    install("claude-code")
+    assert backup.read_text() == '{"model": "haiku"}'
+    backup.unlink()
+    install("claude-code", "--wait", "60s")
+    assert "agentcg-hook" in backup.read_text()
+
+
 def test_settings_that_do_not_exist_are_made(home: Path) -> None:
     """With a note for Codex, which runs no hooks that nobody has trusted."""
     assert "trust them" in install("codex")
@@ -172,7 +191,7 @@ def test_change_by_another_is_not_lost(tmp_path: Path) -> None:
     found = SettingsFile(path)
     path.write_text('{"new": true}')
     with pytest.raises(AgentcgError, match="changed by another program"):
-        found.replace("ours")
+        found.replace("ours", theirs=True)
     assert path.read_text() == '{"new": true}'
 
 
@@ -187,7 +206,7 @@ def test_failed_write_leaves_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(settings_file.os, "fsync", full)
     with pytest.raises(AgentcgError, match="No space left"):
-        found.replace("ours")
+        found.replace("ours", theirs=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["settings.json"]
     assert path.read_text() == "{}"
 
