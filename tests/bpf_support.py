@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from agentcg.bpf import Accounting, ExecEvent, ExitEvent, OomEvent
 
@@ -40,9 +41,9 @@ class Leaf:
     def enter(self) -> None:
         (self.path / "cgroup.procs").write_text("0")
 
-    def start(self, *argv: str | bytes, stdout: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
         """Fork outside, move in, exec: as a client that is placed does."""
-        return subprocess.Popen(argv, preexec_fn=self.enter, stdout=stdout)  # noqa: PLW1509 (no threads here)
+        return subprocess.Popen(argv, preexec_fn=self.enter, **options)  # noqa: PLW1509 (no threads here)
 
     def run(self, *argv: str | bytes) -> int:
         """Start `argv`, wait for it, give its status (-n for signal n)."""
@@ -108,10 +109,14 @@ def drain(accounting: Accounting) -> list[ExecEvent | ExitEvent | OomEvent]:
 
 def _remove_when_empty(path: Path) -> None:
     """rmdir, which is refused for a moment while killed processes are being reaped."""
-    for _ in range(500):
-        with contextlib.suppress(OSError):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
             path.rmdir()
-        if not path.exists():
             return
-        time.sleep(0.01)
-    path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

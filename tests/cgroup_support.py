@@ -80,4 +80,5 @@ def spawn_same_pid(pid: int) -> int:
     if child == 0:
         while True:
             signal.pause()
-    return int(child)
+    assert child == pid, f"{pid} is not free"  # -1 must never get to os.kill
+    return pid

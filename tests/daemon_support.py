@@ -89,7 +89,7 @@ class Api:
     def raw(self, data: bytes) -> bytes:
         """What comes back, until the daemon closes, for bytes that need not be HTTP."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(30)
+            connection.settimeout(PATIENCE_S)
             connection.connect(str(self.path))
             connection.sendall(data)
             received = b""
@@ -203,7 +203,7 @@ class Stream:
 
     def __init__(self, daemon: Api, target: str = "/v1/events", last: str = "") -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
+        self._socket.settimeout(PATIENCE_S)
         self._socket.connect(str(daemon.path))
         more = f"Last-Event-ID: {last}\r\n" if last else ""
         self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
@@ -211,7 +211,7 @@ class Stream:
         while b"agentcg events" not in self._file.readline():
             pass
 
-    def take(self, count: int, timeout_s: float = 120.0) -> list[Any]:
+    def take(self, count: int, timeout_s: float = PATIENCE_S) -> list[Any]:
         """The next `count` events; fails the test if they do not come."""
         deadline = time.monotonic() + timeout_s
         found: list[Any] = []

@@ -148,7 +148,7 @@ def test_exec_from_a_thread_is_no_exit(accounting: Accounting, tracked: Leaf) ->
         "import os, threading, time\n"
         "argv = ['sh', '-c', 'exit 4']\n"
         "threading.Thread(target=os.execv, args=('/bin/sh', argv)).start()\n"
-        "time.sleep(10)\n"
+        "time.sleep(120)\n"
     )
 
     counters = _counters(accounting, tracked)
@@ -181,7 +181,7 @@ def test_killed_with_all_its_threads(accounting: Accounting, tracked: Leaf) -> N
     """SIGKILL of a process with threads is one end, with the signal as its reason."""
     tracked.python(
         "import os, threading, time\n"
-        "for _ in range(4): threading.Thread(target=time.sleep, args=(9,)).start()\n"
+        "for _ in range(4): threading.Thread(target=time.sleep, args=(120,)).start()\n"
         "os.kill(os.getpid(), 9)\n"
     )
 
@@ -308,7 +308,7 @@ def test_descriptor_is_readable_while_events_wait(accounting: Accounting, tracke
     """The descriptor fits an event loop: silent without events, readable until they are read."""
     assert select.select([accounting.fileno()], [], [], 0)[0] == []
     tracked.run("/bin/true")
-    assert select.select([accounting.fileno()], [], [], 5)[0] == [accounting.fileno()]
+    assert select.select([accounting.fileno()], [], [], 120)[0] == [accounting.fileno()]
     drain(accounting)
     assert select.select([accounting.fileno()], [], [], 0)[0] == []
 

@@ -78,13 +78,16 @@ def test_ancestry_outlives_the_parent(detection: Detection, runtime: Leaf) -> No
     """A process whose parent has ended, as daemons do it, is still its child here."""
     runtime.python(
         "import os, time\n"
+        "over, ends = os.pipe()\n"
+        "os.set_inheritable(ends, True)\n"
         "if os.fork() == 0:\n"
         "    os.setsid()\n"
+        "    parent = os.getpid()\n"
         "    if os.fork() == 0:\n"
-        "        time.sleep(0.2)\n"
+        "        while os.getppid() == parent: time.sleep(0.01)\n"
         "        os.execv('/bin/true', ['true'])\n"
         "    os._exit(0)\n"
-        "os.wait(); time.sleep(0.5)\n"
+        "os.close(ends); os.wait(); os.read(over, 1)\n"  # until true has ended
     )
 
     found = drain(detection)

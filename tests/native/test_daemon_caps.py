@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from daemon_support import Daemon, as_user, fresh, own_daemon
+from cgroup_support import until
+from daemon_support import PATIENCE_S, Daemon, as_user, fresh, own_daemon
 
 MIB = 1 << 20
 POLICY = """\
@@ -79,13 +79,13 @@ def test_a_call_may_wait_for_its_tenants_others(daemon: Daemon) -> None:
     first = needing(daemon, one, 400).body
     answers: list[Any] = []
     waiting = threading.Thread(
-        target=lambda: answers.append(needing(daemon, name, 300, wait_s=20)), daemon=True
+        target=lambda: answers.append(needing(daemon, name, 300, wait_s=PATIENCE_S)), daemon=True
     )
     waiting.start()
-    time.sleep(0.3)
+    until(lambda: daemon.get("/v1/host")["calls_waiting"])
     assert not answers
     daemon.end(first["id"])
-    waiting.join(30)
+    waiting.join(PATIENCE_S)
     assert answers[0].status == 201
     assert answers[0].body["grant"]["waited_s"] > 0
     daemon.end(answers[0].body["id"])
@@ -107,7 +107,7 @@ def test_waiting_and_every_grant_are_explained(daemon: Daemon) -> None:
     one, other = of_crew(daemon), of_crew(daemon)
     first = needing(daemon, one, 400).body
     threading.Timer(0.5, lambda: daemon.end(first["id"])).start()
-    call = needing(daemon, other, 300, wait_s=20).body["id"]
+    call = needing(daemon, other, 300, wait_s=PATIENCE_S).body["id"]
     daemon.good("PATCH", f"/v1/calls/{call}", {"memory_bytes": 100 * MIB})
     wait, granted, again = daemon.get(f"/v1/calls/{call}/actions")["actions"]
     assert [wait["kind"], granted["kind"], again["kind"]] == ["wait", "grant", "grant"]

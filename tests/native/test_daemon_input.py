@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cgroup_support import process
-from daemon_support import Daemon, as_user, fresh, own_daemon
+from daemon_support import PATIENCE_S, Daemon, as_user, fresh, own_daemon
 
 BODY_MAX = 64 * 1024
 DEAD_PID = 4194303  # the largest that can be: not in use
@@ -247,7 +247,7 @@ def test_large_bodies_of_a_user_are_bounded(daemon: Daemon) -> None:
             links = []
             for _ in range(70):
                 link = stack.enter_context(socket.socket(socket.AF_UNIX))
-                link.settimeout(1)
+                link.settimeout(PATIENCE_S)
                 link.connect(str(daemon.path))
                 link.sendall(head % (1 << 20))
                 links.append(link)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cgroup_support import process, until
-from daemon_support import Daemon, fresh, own_daemon
+from daemon_support import PATIENCE_S, Daemon, fresh, own_daemon
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_bad_policy_at_start_leaves_the_default_in_force(daemon: Daemon) -> None
 def refused(daemon: Daemon, *options: str) -> str:
     """What another daemon with `options` says before it gives up."""
     done = subprocess.run(
-        daemon.command(*options), capture_output=True, text=True, timeout=30, check=False
+        daemon.command(*options), capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr

@@ -22,6 +22,7 @@ from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import NotFound
 from cgroup_support import own_cgroup, process
+from support.clock import OwnClock
 
 ROOT = Peer(uid=0, pid=os.getpid(), admin=True, locate=lambda: None)
 MIB = 1 << 20
@@ -50,14 +51,13 @@ class Running:
         self.high, self.old, self.young = calls
         self.loads = Scripted(service.core)
         service.ladder._loads = self.loads
-        self.ahead_s = 0.0
-        clock = service.core.clock
-        service.core.clock = lambda: clock() + self.ahead_s
+        self.clock = OwnClock(service.core.clock())
+        service.core.clock = self.clock
         self.reader = service.core.bus.reader(lambda _: True)
 
     async def look(self, room: int) -> None:
         """Have the ladder look two seconds later, and everything that it does be done."""
-        self.ahead_s += 2.0
+        self.clock.later(2.0)
         self.loads.room = room
         self.service.ladder._look()
         await asyncio.get_running_loop().run_in_executor(
@@ -73,7 +73,7 @@ class Running:
         return [action.kind for action in actions if action.kind not in ("grant", "lease")]
 
     async def until_frozen(self, call: Call, frozen: bool) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while self.live(call).cgroup.events().frozen is not frozen:  # noqa: ASYNC110 - the kernel
                 await asyncio.sleep(0.01)
 
@@ -130,7 +130,7 @@ async def test_a_killed_call_is_explained_to_its_agent(running: Running) -> None
     """One low call dies, frozen as it is; its end says who killed it, at what, and a way on."""
     for room in (35, 20, 8):
         await running.look(room)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while running.young.id in running.service.core.registry.calls:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.01)
     ended = running.service.calls.end(ROOT, running.young.id, EndCall(exit_status=137))

@@ -22,7 +22,7 @@ DATA = {".c", ".h", ".json", ".py", ".yaml"}
 OBJECTS = {f"agentcg/bpf/{source.stem}.o" for source in (ROOT / "bpf").glob("*.bpf.c")}
 NOT_SOURCES = shutil.ignore_patterns(
     ".git", ".venv", ".cache", ".*_cache", ".hypothesis", "build", "dist", "tests",
-    "*.egg-info", "*.bpf.o",
+    "*.egg-info", "*.bpf.o", "__pycache__",
 )  # fmt: skip
 
 

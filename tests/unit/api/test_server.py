@@ -17,9 +17,11 @@ from agentcg.daemon.api.exchange import Exchange, Result, Route
 from agentcg.daemon.api.server import Server
 from agentcg.daemon.messages import EndCall, IntentList
 
+PATIENCE_S = 60.0
+
 
 class Slow:
-    """A handler that takes a minute unless it is cancelled, and tells."""
+    """A handler that takes ten minutes unless it is cancelled, and tells."""
 
     begun: asyncio.Semaphore
     cancelled: asyncio.Event
@@ -32,7 +34,7 @@ async def quick(x: Exchange) -> Result:
 async def slow(x: Exchange) -> Result:
     Slow.begun.release()
     try:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     except asyncio.CancelledError:
         Slow.cancelled.set()
         raise
@@ -80,7 +82,7 @@ class Peer:
         self.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
 
     async def answer(self) -> tuple[int, Any]:
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         length = next(
             (int(h[15:]) for h in head.decode().split("\r\n") if h.startswith("Content-Length:")), 0
         )
@@ -122,9 +124,9 @@ async def test_handler_ends_when_its_peer_goes_away(path: Path) -> None:
     """Nobody waits for room for a caller that is gone."""
     peer = await Peer.connect(path)
     peer.send("GET", "/slow")
-    await asyncio.wait_for(Slow.begun.acquire(), 10)
+    await asyncio.wait_for(Slow.begun.acquire(), PATIENCE_S)
     peer.writer.close()
-    await asyncio.wait_for(Slow.cancelled.wait(), 10)
+    await asyncio.wait_for(Slow.cancelled.wait(), PATIENCE_S)
 
 
 async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +135,11 @@ async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.Mo
     held = [await Peer.connect(path) for _ in range(2)]
     for peer in held:
         peer.send("GET", "/slow")
-        await asyncio.wait_for(Slow.begun.acquire(), 10)
+        await asyncio.wait_for(Slow.begun.acquire(), PATIENCE_S)
     status, problem = await ask(path, "POST", "/quick")
     assert (status, problem["type"]) == (429, "urn:agentcg:limit-exceeded")
     held.pop().writer.close()
-    await asyncio.wait_for(Slow.cancelled.wait(), 10)
+    await asyncio.wait_for(Slow.cancelled.wait(), PATIENCE_S)
     assert (await ask(path, "POST", "/quick"))[0] == 200
     held.pop().writer.close()
 
@@ -174,20 +176,23 @@ async def test_expect_continue_is_answered(path: Path) -> None:
     peer.writer.write(
         b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     )
-    assert b"100 Continue" in await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), 10)
+    assert b"100 Continue" in await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
     peer.writer.write(b"{}")
     assert (await peer.answer())[0] == 200
 
 
 async def test_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a header does not hold a connection for ever; a request being answered does."""
-    monkeypatch.setattr(bounds, "IDLE_S", 0.1)
+    monkeypatch.setattr(bounds, "IDLE_S", 0.5)
+    Slow.begun, Slow.cancelled = asyncio.Semaphore(0), asyncio.Event()
     server = Server(None, ROUTES)  # type: ignore[arg-type]
     await server.start(listen.bind(tmp_path / "s"))
-    half, busy = await Peer.connect(tmp_path / "s"), await Peer.connect(tmp_path / "s")
-    half.writer.write(b"GET /slow HTTP/1.1\r\nHo")
+    busy = await Peer.connect(tmp_path / "s")
     busy.send("GET", "/slow")
-    assert await asyncio.wait_for(half.reader.read(), 10) == b""
+    await asyncio.wait_for(Slow.begun.acquire(), PATIENCE_S)
+    half = await Peer.connect(tmp_path / "s")
+    half.writer.write(b"GET /slow HTTP/1.1\r\nHo")
+    assert await asyncio.wait_for(half.reader.read(), PATIENCE_S) == b""
     assert not busy.reader.at_eof()
     busy.writer.close()
     await server.stop()

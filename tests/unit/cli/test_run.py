@@ -235,13 +235,14 @@ def test_placing_fails(ready: ScriptedDaemon) -> None:
 
 def test_daemon_dies_during_the_command(ready: ScriptedDaemon, euid: int) -> None:
     """Output and status are the command's; that the call could not be ended is told."""
+    script = "echo up; read x; echo $x; exit 4"
     process = subprocess.Popen(
-        command("run", "--session", "reviewer", "sh", "-c", "read x; echo $x; exit 4", euid=euid),
+        command("run", "--session", "reviewer", "sh", "-c", script, euid=euid),
         env=environment(ready.path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while placed_pid(ready) is None:
-        assert process.poll() is None
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"  # all that comes before it has been answered
     ready.stop()
     out, err = process.communicate("word\n", timeout=60)
     assert (process.returncode, out) == (4, "word\n")

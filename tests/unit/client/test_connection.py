@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from agentcg.daemon.client import Client
-from agentcg.daemon.messages import SessionList
+from agentcg.daemon.messages import OpenSession, Session, SessionList
 from agentcg.errors import Unavailable
 from support.descriptors import open_files
+from support.examples import a_session
 from support.scripted_daemon import Received, ScriptedDaemon
 
 
@@ -89,21 +90,23 @@ def test_late_answer_is_not_taken_for_the_next(daemon: ScriptedDaemon) -> None:
     """After a timeout the connection is dropped: its answer may still come."""
     slow = threading.Event()
 
-    def answer(_: Received) -> SessionList:
-        slow.wait(5)
-        return SessionList(sessions=[])
+    def answer(_: Received) -> Session:
+        slow.wait(60)
+        return a_session()
 
-    daemon.on("GET", "/v1/sessions", answer)
-    client = Client(daemon.path, timeout_s=0.2)
-    with pytest.raises(Unavailable):
-        client.sessions()
+    daemon.on("POST", "/v1/sessions", answer)
+    daemon.on("GET", "/v1/sessions", SessionList(sessions=[]))
+    client = Client(daemon.path)
+    with pytest.raises(Unavailable, match="no answer"):
+        client.open_session(OpenSession(name="reviewer"), timeout_s=0.2)
     slow.set()
     assert client.sessions() == []
     assert daemon.connections == 2
 
 
-def test_full_listen_queue_is_waited_for(tmp_path: Path) -> None:
+def test_full_listen_queue_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """EAGAIN from connect(2) is tried again until somebody accepts."""
+    monkeypatch.setattr("agentcg.client.connection.CONNECT_TIMEOUT_S", 60.0)
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -118,7 +121,7 @@ def test_full_listen_queue_is_waited_for(tmp_path: Path) -> None:
                 threading.Thread(target=_answer, args=(peer,), daemon=True).start()
 
         threading.Thread(target=serve, daemon=True).start()
-        assert Client(Path(path)).sessions() == []
+        assert Client(Path(path), timeout_s=60.0).sessions() == []
         waiting.close()
 
 

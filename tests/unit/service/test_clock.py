@@ -16,8 +16,8 @@ def test_setting_the_machines_clock_is_not_seen_until_asked_for(
 ) -> None:
     """It goes on as if nothing had happened, and is right again after `follow`."""
     clock, wall = SteadyClock(), time.time
-    assert clock.now() == pytest.approx(wall(), abs=1)
+    assert clock.now() == pytest.approx(wall(), abs=60)
     monkeypatch.setattr(time, "time", lambda: wall() + step_s)
-    assert clock.now() == pytest.approx(wall(), abs=1)
+    assert clock.now() == pytest.approx(wall(), abs=60)
     clock.follow()
-    assert clock.now() == pytest.approx(wall() + step_s, abs=1)
+    assert clock.now() == pytest.approx(wall() + step_s, abs=60)

@@ -27,7 +27,7 @@ class Watching:
 
     async def tells(self) -> None:
         """Wait until it tells again; fails the test if it does not."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await self._told.wait()
         self._told.clear()
 

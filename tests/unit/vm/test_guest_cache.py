@@ -101,7 +101,7 @@ def test_concurrent_builders_wait_for_the_first() -> None:
     processes = [context.Process(target=_count_builds, args=(results,)) for _ in range(4)]
     for process in processes:
         process.start()
-    assert sum(results.get(timeout=30) for _ in processes) == 1
+    assert sum(results.get(timeout=120) for _ in processes) == 1
     for process in processes:
         process.join()
 
