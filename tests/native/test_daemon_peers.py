@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import socket
@@ -18,6 +19,7 @@ from cgroup_support import own_cgroup, process
 from daemon_support import Daemon, as_user, fresh, own_daemon
 
 ALICE, BOB = 4301, 4302
+CLONE_NEWUSER, PR_SET_DUMPABLE = 0x10000000, 4  # linux/sched.h, linux/prctl.h
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,22 @@ def test_another_user_neither_acts_nor_sees(daemon: Daemon) -> None:
     assert as_user(BOB, attempts) == [403] * 11
     assert as_user(BOB, seen) == [[], []]
     assert daemon.get(f"/v1/calls/{call}")["state"] == "running"
+
+
+def test_root_of_a_user_namespace_is_the_user_outside(daemon: Daemon) -> None:
+    """The kernel reports the uid as the daemon's namespace has it: no root of a container's own."""
+    name = fresh()
+
+    def inside() -> list[Any]:
+        libc = ctypes.CDLL(None)
+        assert libc.prctl(PR_SET_DUMPABLE, 1) == 0  # it was root: else its files in /proc are, too
+        assert libc.unshare(CLONE_NEWUSER) == 0
+        Path("/proc/self/uid_map").write_text(f"0 {ALICE} 1")
+        assert os.getuid() == 0
+        bound = daemon.ask("PATCH", "/v1/host", {"memory_max_bytes": 1 << 30}).status
+        return [daemon.open(name)["uid"], bound]
+
+    assert as_user(ALICE, inside) == [ALICE, 403]
 
 
 def test_process_inside_the_session_may_act_on_it(daemon: Daemon) -> None:
