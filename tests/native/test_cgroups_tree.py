@@ -15,8 +15,11 @@ from agentcg.cgroups import MARK, Cgroup, require_controllers, teardown
 from agentcg.errors import CgroupError, CgroupGone, ControllerMissing
 from cgroup_support import exit_status, own_cgroup, process, until
 
+# Waits until it is placed: what it forked before would escape the test's cgroup, and never end.
 FORKS_WITHOUT_END = """
 import os, time
+while "/agentcg-test-" not in open("/proc/self/cgroup").read():
+    time.sleep(0.001)
 while True:
     if os.fork():
         time.sleep(0.001)
