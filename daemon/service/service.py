@@ -24,7 +24,7 @@ from agentcg.daemon.messages import (
     PolicyFile,
     PolicyText,
 )
-from agentcg.daemon.service import bounds, totals
+from agentcg.daemon.service import bounds, tasks, totals
 from agentcg.daemon.service.adopting import Adopting
 from agentcg.daemon.service.by_hand import ByHand
 from agentcg.daemon.service.calls import Calls
@@ -151,14 +151,14 @@ class Service:
         self._pressure.start()
         self._policy_watch.start()
         loop.add_reader(self.core.watcher.fileno(), self._watched)
-        self._tasks.append(loop.create_task(self._tick(), name="tick"))
-        self._tasks.append(loop.create_task(self.forecasts.recall(), name="recall"))
-        self._tasks.append(loop.create_task(self.idle.run(), name="idle"))
+        self._tasks.append(tasks.start(self._tick(), "tick"))
+        self._tasks.append(tasks.start(self.forecasts.recall(), "recall"))
+        self._tasks.append(tasks.start(self.idle.run(), "idle"))
         if self._climbs:
-            self._tasks.append(loop.create_task(self.ladder.run(), name="ladder"))
+            self._tasks.append(tasks.start(self.ladder.run(), "ladder"))
         if self._pins is not None:
-            self._tasks.append(loop.create_task(self._start_bpf(self._pins), name="bpf"))
-        self._tasks.append(loop.create_task(self.scheduling.run(), name="scheduler"))
+            self._tasks.append(tasks.start(self._start_bpf(self._pins), "bpf"))
+        self._tasks.append(tasks.start(self.scheduling.run(), "scheduler"))
         self.core.bus.publish("daemon.started", f"agentcg {agentcg.__version__}")
 
     async def require_bpf(self) -> None:

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks that nobody awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from agentcg.daemon.service import tasks
+
+
+async def fails() -> None:
+    raise RuntimeError("a bug")
+
+
+async def waits() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_an_error_is_logged_when_it_ends_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    """With its traceback, and not only when the daemon stops."""
+    with suppress(RuntimeError):
+        await tasks.start(fails(), "ladder")
+    (told,) = caplog.records
+    assert told.getMessage() == "the task ladder has ended by an error"
+    assert told.exc_info is not None
+
+
+async def test_a_task_that_is_cancelled_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """That is how all of them end."""
+    task = tasks.start(waits(), "ladder")
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert caplog.records == []
