@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import Iterator
 
 import msgspec
 
@@ -17,13 +17,13 @@ from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.leases import Leases
 from agentcg.daemon.service.limits import call_limits
 from agentcg.daemon.service.records import CALL_MARK, encode
+from agentcg.daemon.service.rounds import Rounds
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import CgroupError
 from agentcg.units import format_size
 
 log = logging.getLogger(__name__)
 
-_STEP = 32  # sessions between two looks at requests
 _PAUSE_S = 0.05
 
 
@@ -34,8 +34,7 @@ class Grants:
         self._core = core
         self.leases = leases
         leases.on_beyond_grant = self.widened
-        self._stale = False
-        self._sharing: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self._share_out, "protect", _PAUSE_S)
 
     def apply(self, call: LiveCall, grant: Grant) -> None:
         """Put a new grant in force; it survives the daemon from then on."""
@@ -95,18 +94,12 @@ class Grants:
         Not at once, since it can concern all sessions: a burst of opens is shared out once, and
         in steps between which requests are answered.
         """
-        self._stale = True
-        if self._sharing is None or self._sharing.done():
-            self._sharing = asyncio.get_running_loop().create_task(self._share(), name="protect")
+        self._rounds.ask()
 
-    async def _share(self) -> None:
-        while self._stale:
-            self._stale = False
-            for number, (name, low_bytes) in enumerate(self._shares().items()):
-                self._protect(name, low_bytes)
-                if number % _STEP == _STEP - 1:
-                    await asyncio.sleep(0)
-            await asyncio.sleep(_PAUSE_S)
+    def _share_out(self) -> Iterator[None]:
+        for name, low_bytes in self._shares().items():
+            self._protect(name, low_bytes)
+            yield
 
     def _shares(self) -> dict[str, int]:
         wanted = (
@@ -131,5 +124,4 @@ class Grants:
 
     def close(self) -> None:
         """Stop sharing out."""
-        if self._sharing is not None:
-            self._sharing.cancel()
+        self._rounds.close()

@@ -6,9 +6,8 @@ written to each session, whenever sessions come, go or change phase.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from agentcg.cgroups import MAX, Limits
 from agentcg.cgroups.knobs import MEMORY_CURRENT, PIDS_CURRENT
@@ -16,13 +15,13 @@ from agentcg.cgroups.values import Limit
 from agentcg.daemon.engine import Owner
 from agentcg.daemon.engine.fairness import Contender, cpu_weights, split
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.rounds import Rounds
 from agentcg.daemon.service.state import LiveSession
 from agentcg.errors import CgroupError, CgroupGone
 from agentcg.policies import CapRule
 
 log = logging.getLogger(__name__)
 
-_STEP = 32  # sessions between two looks at requests
 _PAUSE_S = 0.2
 _WORTH = 0.1  # a cpu.weight that changes by less is left as it is
 _AT_WORK = 4  # a session at work gets so many times the processes of one that waits
@@ -33,16 +32,13 @@ class Shares:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._stale = False
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self._share_out, "shares", _PAUSE_S)
         self._counts_processes = False
         core.contenders_changed = self.changed
 
     def changed(self) -> None:
         """Sessions came, went or changed phase, or the policy did."""
-        self._stale = True
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="shares")
+        self._rounds.ask()
 
     def tick(self) -> None:
         """Processes come and go unannounced: where they are capped, look again."""
@@ -51,17 +47,12 @@ class Shares:
 
     def close(self) -> None:
         """Stop sharing out."""
-        if self._task is not None:
-            self._task.cancel()
+        self._rounds.close()
 
-    async def _run(self) -> None:
-        while self._stale:
-            self._stale = False
-            for number, (session, limits) in enumerate(self._limits()):
-                self._apply(session, limits)
-                if number % _STEP == _STEP - 1:
-                    await asyncio.sleep(0)
-            await asyncio.sleep(_PAUSE_S)
+    def _share_out(self) -> Iterator[None]:
+        for session, limits in self._limits():
+            self._apply(session, limits)
+            yield
 
     def _limits(self) -> list[tuple[LiveSession, Limits]]:
         sessions = [s for s in self._core.registry.sessions.values() if not s.closing]
