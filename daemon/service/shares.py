@@ -100,9 +100,18 @@ class Shares:
         return bounds
 
     def _apply(self, session: LiveSession, limits: Limits) -> None:
-        before = session.shared or Limits()
         if self._core.registry.sessions.get(session.name) is not session or session.closing:
             return
+        try:
+            self._write(session, limits)
+        except CgroupGone:
+            return  # its turn of the regular look tells
+        except CgroupError as error:
+            log.error("session %s does not share as it should: %s", session.name, error)
+
+    def _write(self, session: LiveSession, limits: Limits) -> None:
+        """What has changed, and is worth it."""
+        before = session.shared or Limits()
         if _is_near(before.cpu_weight, limits.cpu_weight):
             limits = limits._replace(cpu_weight=before.cpu_weight)
         if _holds_more(session, limits.memory_max):
@@ -114,13 +123,7 @@ class Shares:
             cpu_weight=None if limits.cpu_weight == before.cpu_weight else limits.cpu_weight,
             pids_max=None if limits.pids_max == before.pids_max else limits.pids_max,
         )
-        try:
-            session.cgroup.apply(self._core.enforceable(changes))
-        except CgroupGone:
-            return  # its turn of the regular look tells
-        except CgroupError as error:
-            log.error("session %s does not share as it should: %s", session.name, error)
-            return
+        session.cgroup.apply(self._core.enforceable(changes))
         session.shared = limits
 
 
