@@ -61,6 +61,13 @@ class Cgroup(Directory):
             raise CgroupError(str(path), "", None, None, remedy="not a cgroup v2 directory")
         return cls(fd, path)
 
+    def duplicate(self) -> Self:
+        """Another handle on the same cgroup: for a thread, since this one may be closed meanwhile.
+
+        Raises OSError (EMFILE).
+        """
+        return type(self)(os.dup(self.fileno()), self.path, owned=self._owned)
+
     def child(self, name: str) -> Self:
         """The child cgroup `name`. Raises CgroupGone where there is none."""
         return self._open_child(name, self.path / check_name(name))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -179,7 +178,7 @@ class IdleWindows:
         if len(self._pending) >= _WAITING_MAX:
             return
         self._pending.add(session)
-        own = Cgroup(os.dup(cgroup.fileno()), cgroup.path)
+        own = cgroup.duplicate()
         loop = asyncio.get_running_loop()
 
         def work() -> None:

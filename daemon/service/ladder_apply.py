@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -104,7 +103,7 @@ class Hands:
         if self._reclaims >= RECLAIMS_WAITING_MAX:
             return
         self._reclaims += 1
-        own = _copy(cgroup)
+        own = cgroup.duplicate()
 
         def work() -> None:
             try:
@@ -128,7 +127,7 @@ class Hands:
     ) -> None:
         if self._closed:  # what could not be written last is not tried again
             return
-        own = _copy(leaf)
+        own = leaf.duplicate()
         loop = None if done is None else asyncio.get_running_loop()
 
         def work() -> None:
@@ -170,11 +169,6 @@ def _logging(done: Callable[[], None]) -> Done:
         done()
 
     return told
-
-
-def _copy(cgroup: Cgroup) -> Cgroup:
-    """A handle of the thread's own: the call may end, and close its handle, meanwhile."""
-    return Cgroup(os.dup(cgroup.fileno()), cgroup.path)
 
 
 def _shorten(own: Cgroup, lease: Callable[[], Limits]) -> None:

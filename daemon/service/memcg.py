@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 
 from agentcg.bpf.memcg_ops import MemcgOps, probe
+from agentcg.cgroups import Cgroup
 from agentcg.daemon.messages import Control
 from agentcg.daemon.service.core import Core
 from agentcg.errors import BpfError
@@ -33,8 +33,8 @@ class KernelDelay:
         kernel are read, and programs verified."""
         if self.reason:
             return
-        root_fd = os.dup(self._core.root.cgroup.fileno())  # the thread's: it cannot be stopped
-        opening = asyncio.ensure_future(asyncio.to_thread(_open, root_fd))
+        root = self._core.root.cgroup.duplicate()  # the thread's: it cannot be stopped
+        opening = asyncio.ensure_future(asyncio.to_thread(_open, root))
         try:
             opened = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -67,13 +67,11 @@ class KernelDelay:
             self._ops = None
 
 
-def _open(root_fd: int) -> MemcgOps | str:
+def _open(root: Cgroup) -> MemcgOps | str:
     """In a thread. Why there is nothing to be opened, on most kernels."""
-    try:
+    with root:
         form = probe()
-        return form if isinstance(form, str) else MemcgOps.open(form, root_fd)
-    finally:
-        os.close(root_fd)
+        return form if isinstance(form, str) else MemcgOps.open(form, root.fileno())
 
 
 def _undo(opening: asyncio.Future[MemcgOps | str]) -> None:

@@ -51,7 +51,7 @@ class Mover:
     async def _in_thread(self, session: LiveSession, cgroup: Cgroup, pidfd: int) -> int:
         # The thread gets descriptors of its own: who waits here may be cancelled, and close
         # theirs, while it still writes.
-        own = Cgroup(os.dup(cgroup.fileno()), cgroup.path)
+        own = cgroup.duplicate()
         loop = asyncio.get_running_loop()
         moved = loop.run_in_executor(self._thread, _move_and_close, own, os.dup(pidfd))
         session.placing += 1

@@ -47,6 +47,14 @@ def tree(path: Path, files: dict[str, str]) -> Path:
     return path
 
 
+def test_a_duplicate_outlives_the_handle_that_it_is_of(tmp_path: Path) -> None:
+    """A thread works with one of its own: whoever handed it over may close theirs."""
+    with Cgroup.open(tree(tmp_path, LEAF)) as leaf:
+        own = leaf.duplicate()
+    with own:
+        assert (own.path, own.id, own.get(knobs.MEMORY_CURRENT)) == (leaf.path, leaf.id, 4096)
+
+
 def test_usage_gathers_every_file_and_leaves_absent_ones_none(tmp_path: Path) -> None:
     """One call answers all; what this cgroup does not count is None, never zero."""
     with Cgroup.open(tree(tmp_path, LEAF)) as leaf:

@@ -7,12 +7,14 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agentcg.bpf.memcg_ops import FORMS, Form
+from agentcg.cgroups import Cgroup
 from agentcg.daemon.service import memcg, scheduling
 from agentcg.daemon.service.memcg import KernelDelay
 from agentcg.daemon.service.scheduling import Scheduling
@@ -56,7 +58,8 @@ class Kernel:
 
 
 def core(started: list[object]) -> Any:
-    root = SimpleNamespace(cgroup=SimpleNamespace(fileno=lambda: 0))
+    here = Path()
+    root = SimpleNamespace(cgroup=Cgroup(os.open(here, os.O_DIRECTORY), here))
     budgets = SimpleNamespace(
         start=lambda maps, _: started.append(maps), stop=lambda: None, heartbeat=lambda: None
     )
