@@ -109,7 +109,8 @@ class Intents:
         session = self._core.authorised(peer, name)
         self._pace(session)
         intent = self._get(session, intent_id)
-        said = {field: value for field, value in _given(request).items() if value is not None}
+        asked = msgspec.structs.asdict(request)
+        said = {field: value for field, value in asked.items() if value is not None}
         for one, other in _EITHER_OR:
             if one in said or other in said:
                 said = {one: None, other: None, **said}
@@ -383,10 +384,6 @@ class Intents:
                 remedy="declare what changes, and less often",
             )
         session.intents_left = spare - 1
-
-
-def _given(request: ChangeIntent) -> dict[str, object]:
-    return {name: getattr(request, name) for name in request.__struct_fields__}
 
 
 def holds_s(request: DeclareIntent | Intent) -> float:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -14,9 +14,9 @@ from agentcg.cgroups import Cgroup, Psi, Resource, Usage
 from agentcg.cgroups.knobs import MEMORY_CURRENT
 from agentcg.cgroups.usage import MEMORY_STAT
 from agentcg.cgroups.values import Limit, MemoryStat
+from agentcg.daemon.engine.timeline import held_back_s
 from agentcg.daemon.messages import (
     Account,
-    Action,
     Call,
     Feedback,
     MemoryWait,
@@ -48,7 +48,7 @@ def account(
         oom_victim=call.victim or (counters.oom_victim if counters else None),
         first_exit_status=counters.first_exit_status if counters else None,
         run_queue_us=counters.run_delay_us if counters else None,
-        frozen_us=used.frozen_us if used.frozen_us is not None else frozen_us(call.actions, until),
+        frozen_us=_frozen_us(call, used, until),
         network_sent_bytes=counters.sent_bytes if counters else None,
         network_received_bytes=counters.received_bytes if counters else None,
         connections=counters.connections if counters else None,
@@ -97,17 +97,11 @@ def _pages(*counts: int | None) -> int | None:
     return sum(known) * PAGE_BYTES if len(known) == len(counts) else None
 
 
-def frozen_us(actions: Iterable[Action], until: float) -> int:
-    """How long a call was frozen by the actions on it, where the kernel does not count that."""
-    total_s, since = 0.0, None
-    for action in actions:
-        if action.kind == "freeze":
-            since = since or action.time
-        elif action.kind in ("thaw", "kill") and since is not None:
-            total_s, since = total_s + action.time - since, None
-    if since is not None:
-        total_s += max(0.0, until - since)
-    return round(total_s * 1e6)
+def _frozen_us(call: LiveCall, used: Usage, until: float) -> int:
+    """How long a call was frozen: by the actions on it where the kernel does not count that."""
+    if used.frozen_us is not None:
+        return used.frozen_us
+    return round(held_back_s(call.actions, until)[1] * 1e6)
 
 
 def _minor(faults: int | None, major: int | None) -> int | None:
