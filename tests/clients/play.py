@@ -20,7 +20,7 @@ def play(
     meanwhile: Callable[[], None] = lambda: None,
     *,
     folder: Path | None = None,
-    timeout_s: float = 120,
+    timeout_s: float = 300,
 ) -> Any:
     """Run the client, in no session, through a script; how it ended and what the model heard.
 

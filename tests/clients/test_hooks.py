@@ -15,7 +15,7 @@ from typing import Any
 from cgroup_support import until
 from clients.catalogue import CLIENTS, DRIVERS, Client, Place
 from clients.play import play
-from daemon_support import Daemon
+from daemon_support import PATIENCE_S, Daemon
 
 TESTS = Path(__file__).parents[1]
 AGENTCG = Path(sys.executable).with_name("agentcg")
@@ -50,7 +50,7 @@ def with_hooks(name: str, daemon: Daemon) -> Client:
 
 def kill_when_it_runs(daemon: Daemon, command: str) -> None:
     """As an operator does: `agentcg call kill`."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         for call in daemon.get("/v1/calls?state=running")["calls"]:
             if command in (call["command"] or "") and call["processes_now"]:

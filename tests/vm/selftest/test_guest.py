@@ -110,7 +110,7 @@ def test_a_dead_host_tool_takes_its_command_along() -> None:
     tool.kill()
     tool.wait()
     tool.stdout.close()
-    wait = "for i in $(seq 100); do pgrep -f 'sleep 360[4]$' || exit 0; sleep 0.1; done; exit 1"
+    wait = "for i in $(seq 1200); do pgrep -f 'sleep 360[4]$' || exit 0; sleep 0.1; done; exit 1"
     assert in_guest("--", wait).returncode == 0
 
 
@@ -172,9 +172,12 @@ def test_a_fetch_of_nothing_is_an_error(tmp_path: Path) -> None:
 def test_a_guest_is_one_of_its_own() -> None:
     """Restored guests have the host's time, their own name, and different random numbers."""
     script = "hostname; date +%s; cat /proc/sys/kernel/random/uuid"
-    results = [guest("run", "--no-install", "--", script).stdout.splitlines() for _ in range(2)]
+    results = []
+    for _ in range(2):
+        begun_s = int(time.time())
+        results.append(guest("run", "--no-install", "--", script).stdout.splitlines())
+        assert begun_s - 5 <= int(results[-1][1]) <= time.time() + 5
     assert results[0][0] != results[1][0]
-    assert abs(int(results[1][1]) - time.time()) < 30
     assert results[0][2] != results[1][2]
 
 
@@ -195,7 +198,7 @@ def test_an_interrupted_run_leaves_nothing() -> None:
         assert tool.stdout is not None
         assert tool.stdout.readline() == b"up\n"
         tool.send_signal(number)
-        tool.wait(timeout=30)
+        tool.wait(timeout=120)
         tool.stdout.close()
         assert f"run-{tool.pid}" not in guest("list").stdout
         assert not (cache_directory() / f"run/run-{tool.pid}").exists()
