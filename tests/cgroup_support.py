@@ -27,7 +27,7 @@ def own_cgroup() -> Iterator[Cgroup]:
             with root.create(name) as cgroup:
                 yield cgroup
         finally:
-            root.remove_tree(name)
+            root.remove_tree(name, timeout_s=120)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,14 +77,19 @@ async def test_nobody_is_looked_after_while_there_is_no_session(
     monkeypatch.setattr(running.service._sampling, "tick", lambda: looks.put_nowait(None))
     for _ in range(3):
         await looks.get()
+    asleep, sleep = asyncio.Event(), running.service._until_somebody_comes
+
+    async def told() -> None:
+        asleep.set()
+        await sleep()
+
+    monkeypatch.setattr(running.service, "_until_somebody_comes", told)
     await running.service.sessions.close(ROOT, "a", kill=False)
+    await asyncio.wait_for(asleep.wait(), 60)
     while not looks.empty():  # those of before
         looks.get_nowait()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.5):
-            for _ in range(10):
-                await looks.get()
-            pytest.fail("it looks all the time")
+    await asyncio.sleep(0.1)
+    assert looks.empty(), "it looks all the time"
     await running.service.sessions.open(ROOT, OpenSession(name="b"))
     for _ in range(3):
         await looks.get()

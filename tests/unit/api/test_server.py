@@ -193,6 +193,7 @@ async def test_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.Mon
     half = await Peer.connect(tmp_path / "s")
     half.writer.write(b"GET /slow HTTP/1.1\r\nHo")
     assert await asyncio.wait_for(half.reader.read(), PATIENCE_S) == b""
+    await asyncio.sleep(2 * bounds.IDLE_S)
     assert not busy.reader.at_eof()
     busy.writer.close()
     await server.stop()
