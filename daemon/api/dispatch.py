@@ -174,10 +174,10 @@ async def _read(request: web.BaseRequest, most: int) -> bytes:
     """The body, within its bounds of size and time."""
     if max(request.content_length or 0, request.content.total_bytes) > most:
         raise _too_large(most)
+    if "Expect" in request.headers and request.transport is not None:
+        request.transport.write(_CONTINUE)  # also a sign of life, where the answer has to wait
     if request.content.is_eof():  # it came with the head, as small bodies do: nothing to wait for
         return request.content.read_nowait()
-    if "Expect" in request.headers and request.transport is not None:
-        request.transport.write(_CONTINUE)
     parts, size = [], 0
     try:
         async with asyncio.timeout(bounds.BODY_S):

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -88,6 +89,25 @@ static int send_all(int link, const char *data, size_t size, long until)
 	return 1;
 }
 
+/* Head and body in one piece, so that the daemon wakes once for both. */
+static int send_request(int link, char *head, size_t headed, const char *body, size_t size, long until)
+{
+	struct iovec parts[] = { { head, headed }, { (char *)body, size } };
+	struct msghdr whole = { .msg_iov = parts, .msg_iovlen = 2 };
+	ssize_t sent = sendmsg(link, &whole, MSG_NOSIGNAL);
+	size_t done;
+
+	if (sent < 0 && errno != EAGAIN)
+		return 0;
+	done = sent < 0 ? 0 : (size_t)sent;
+	if (done < headed) {
+		if (!send_all(link, head + done, headed - done, until))
+			return 0;
+		done = headed;
+	}
+	return send_all(link, body + (done - headed), size - (done - headed), until);
+}
+
 /* Read until `answer` has a whole head; its end, or NULL. */
 static char *read_head(int link, size_t *size, long until)
 {
@@ -122,14 +142,16 @@ static size_t length_of(const char *head, const char *end)
 
 /*
  * POST `body` to `target`. The body of an answer of status 200 or 201, ended by 0, or NULL.
- * `wait_ms`: how much longer the answer may take; then the daemon must show a sign of life first.
+ * `wait_ms`: how much longer the answer may take; then the daemon must show a sign of life first,
+ * which it does for "Expect", also where the body is there already.
  */
 static char *ask(const char *target, const char *body, size_t size, long wait_ms)
 {
 	char head[512];
 	size_t had = 0, length;
 	char *rest, *found = NULL;
-	long until = now_ms() + ANSWER_MS + wait_ms;
+	long asked = now_ms(), until = asked + ANSWER_MS + wait_ms;
+	long alive = wait_ms ? asked + ALIVE_MS : until;
 	int link = connect_daemon(), status;
 	int headed = snprintf(head, sizeof(head),
 		"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -138,17 +160,15 @@ static char *ask(const char *target, const char *body, size_t size, long wait_ms
 
 	if (link < 0)
 		return NULL;
-	if (headed >= (int)sizeof(head) || !send_all(link, head, (size_t)headed, until))
+	if (headed >= (int)sizeof(head) || !send_request(link, head, (size_t)headed, body, size, alive))
 		goto out;
 	if (wait_ms) {
-		rest = read_head(link, &had, now_ms() + ALIVE_MS);
+		rest = read_head(link, &had, alive);
 		if (!rest || strncmp(answer, "HTTP/1.1 100", 12))
 			goto out;
 		had -= (size_t)(rest - answer);
 		memmove(answer, rest, had);
 	}
-	if (!send_all(link, body, size, until))
-		goto out;
 	rest = read_head(link, &had, until);
 	if (!rest || strncmp(answer, "HTTP/1.1 20", 11))
 		goto out;

@@ -181,6 +181,16 @@ async def test_expect_continue_is_answered(path: Path) -> None:
     assert (await peer.answer())[0] == 200
 
 
+async def test_expect_continue_is_a_sign_of_life(path: Path) -> None:
+    """Who has sent the body with the head is told, too, before an answer that may take long."""
+    peer = await Peer.connect(path)
+    peer.writer.write(
+        b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}"
+    )
+    assert b"100 Continue" in await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), 10)
+    assert (await peer.answer())[0] == 200
+
+
 async def test_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a header does not hold a connection for ever; a request being answered does."""
     monkeypatch.setattr(bounds, "IDLE_S", 0.5)
