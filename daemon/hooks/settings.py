@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class Layout:
     events: Mapping[str, str | None]
     note: str = ""
     alone: bool = False  # whether other keys beside "hooks" would be passed over
+    starts: bool = False  # whether it starts a program with `args` itself, without a shell
 
 
 _TURNS: Mapping[str, str | None] = {
@@ -48,6 +50,7 @@ LAYOUTS: Mapping[str, Layout] = {
         "CLAUDE_CONFIG_DIR", ".claude", "settings.json",
         {**_TURNS, "PreToolUse": "Bash", "PostToolUse": "Bash", "PostToolUseFailure": "Bash",
          "PostToolBatch": None},
+        starts=True,
     ),
     "codex": Layout(
         "CODEX_HOME", ".codex", "hooks.json",
@@ -82,17 +85,21 @@ def parse(text: str, where: str) -> dict[str, Any]:
     return settings
 
 
-def put_in(settings: dict[str, Any], client: str, command: str, wait_s: int) -> dict[str, Any]:
-    """`settings` with our hooks, in place of older ones of ours. Raises `InvalidInput`."""
+def put_in(
+    settings: dict[str, Any], client: str, command: Sequence[str], wait_s: int
+) -> dict[str, Any]:
+    """`settings` with our hooks, in place of older ones of ours: the words of `command`, of which
+    the first is a program. Raises `InvalidInput`."""
     changed = take_out(settings)
     hooks = changed.setdefault("hooks", {})
     if LAYOUTS[client].alone:
         _check_alone(changed)
     for event, matcher in LAYOUTS[client].events.items():
         waits = event == "PreToolUse" and wait_s > 0
+        words = [*command, "--wait", str(wait_s)] if waits else command
         entry: dict[str, Any] = {
             "type": "command",
-            "command": f"{command} --wait {wait_s}" if waits else command,
+            **_started(words, LAYOUTS[client]),
             "timeout": wait_s + QUICK_S if waits else QUICK_S,
         }
         if event in _BESIDE:
@@ -100,6 +107,15 @@ def put_in(settings: dict[str, Any], client: str, command: str, wait_s: int) -> 
         group: dict[str, Any] = {} if matcher is None else {"matcher": matcher}
         hooks.setdefault(event, []).append({**group, "hooks": [entry]})
     return changed
+
+
+def _started(words: Sequence[str], layout: Layout) -> dict[str, Any]:
+    """How the client is to start the hook. A version that does not know `args` starts the program
+    without: agentcg-hook takes that well, `agentcg` would not."""
+    program, *given = words
+    if layout.starts and program.endswith("/agentcg-hook"):
+        return {"command": program, "args": given}
+    return {"command": shlex.join(words)}
 
 
 def take_out(settings: dict[str, Any]) -> dict[str, Any]:

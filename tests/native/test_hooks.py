@@ -172,6 +172,16 @@ def test_bad_input_is_nothing(program: list[str], daemon: Daemon, given: bytes) 
     assert daemon.get("/v1/sessions") == before
 
 
+def test_without_words_it_is_claude_codes(compiled: Path, daemon: Daemon) -> None:
+    """Versions before 2.1.139 know no `args`: their calls are declared all the same."""
+    conversation = fresh("c").replace("-", "")
+    subprocess.run(
+        [compiled], input=json.dumps(event("Stop", conversation)).encode(), timeout=30, check=True,
+        env={"AGENTCG_SOCKET": str(daemon.path)},
+    )  # fmt: skip
+    assert daemon.get(f"/v1/sessions/claude-code-{conversation[-12:]}")["phase"] == "idle"
+
+
 @pytest.mark.parametrize("words", [("--wait", "x"), ("--wait",), ("--wait", "-5"), ("--new",)])
 def test_odd_options_are_nothing(program: list[str], daemon: Daemon, words: list[str]) -> None:
     """Of an older or newer agentcg: the hook does what it can."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +73,7 @@ def install_hooks(  # noqa: PLR0917 - typer passes options by name
     before = settings.parse(found.text, str(found.path))
     theirs = after = settings.take_out(before)
     if not remove:
-        command = f"{_program(build=not dry_run)} {client}{' --stay' if stay else ''}"
+        command = [*_program(build=not dry_run), client, *(["--stay"] if stay else [])]
         after = settings.put_in(before, client, command, round(30 if wait is None else wait))
     if after == before:
         typer.echo(f"{found.path}: nothing to change")
@@ -94,8 +93,8 @@ def install_hooks(  # noqa: PLR0917 - typer passes options by name
         typer.echo(f"Note: {layout.note}")
 
 
-def _program(*, build: bool) -> str:
-    """The command of a hook: the compiled program, else ourselves."""
+def _program(*, build: bool) -> list[str]:
+    """What a hook is started as: the compiled program, else ourselves."""
     from agentcg import native
 
     name = "agentcg-hook"
@@ -110,9 +109,9 @@ def _program(*, build: bool) -> str:
     if program is None and not build:
         program = own / name if native.compiler() else None
     if program is not None:
-        return shlex.quote(str(program))
+        return [str(program)]
     beside = Path(sys.executable).with_name("agentcg")
-    return f"{shlex.quote(str(beside) if beside.exists() else 'agentcg')} hook"
+    return [str(beside) if beside.exists() else "agentcg", "hook"]
 
 
 def hook(

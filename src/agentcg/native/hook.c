@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- *     agentcg-hook CLIENT [--wait SECONDS] [--stay]
+ *     agentcg-hook [CLIENT] [--wait SECONDS] [--stay]
  *
  * What an agent runs as its hook: hands standard input to the daemon (POST /v1/hooks/CLIENT) and
  * prints what that answers. It never fails its client: whatever happens, the status is 0, and
  * without an answer nothing is printed. All that is to be known of clients is in the daemon.
  *
  * --wait: how long a call may wait for room. --stay: leave the agent in its cgroup.
+ * CLIENT: claude-code without one, since versions of it before 2.1.139 do not pass `args`.
  * AGENTCG_SESSION, AGENTCG_SOCKET: as for agentcg run.
  */
 #include "socket.h"
@@ -50,6 +51,7 @@ static size_t read_input(void)
 int main(int argc, char **argv)
 {
 	const char *session = getenv("AGENTCG_SESSION"), *print;
+	const char *client = argc > 1 ? argv[1] : "claude-code";
 	char target[256];
 	long wait_s = 0;
 	int stay = 0;
@@ -58,7 +60,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	size = read_input();
 
-	if (argc < 2 || !is_name(argv[1]) || !size)
+	if (!is_name(client) || !size)
 		return 0;
 	for (int i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "--stay"))
@@ -70,7 +72,7 @@ int main(int argc, char **argv)
 		wait_s = 0;
 	if (!session || !is_name(session))
 		session = "";
-	snprintf(target, sizeof(target), "/v1/hooks/%s?wait_s=%ld&stay=%s%s%s", argv[1], wait_s,
+	snprintf(target, sizeof(target), "/v1/hooks/%s?wait_s=%ld&stay=%s%s%s", client, wait_s,
 		 stay ? "true" : "false", *session ? "&session=" : "", session);
 	print = ask(target, input, size, wait_s * 1000);
 	for (size_t left = print ? strlen(print) : 0; left;) {

@@ -19,7 +19,7 @@ from agentcg.daemon.cli.settings_file import SettingsFile
 from agentcg.daemon.hooks.settings import LAYOUTS, parse, put_in, take_out, written
 from agentcg.errors import AgentcgError, InvalidInput
 
-OURS = "/opt/agentcg/bin/agentcg-hook claude-code"
+OURS = ["/opt/agentcg/bin/agentcg-hook", "claude-code"]
 THEIRS: dict[str, Any] = {"type": "command", "command": "lint-hook --agentcg", "timeout": 60}
 OLD = {"type": "command", "command": "'/home/ada l/bin/agentcg' hook claude-code", "timeout": 5}
 
@@ -34,8 +34,9 @@ def test_hooks_are_put_beside_others() -> None:
     after = put_in(before, "claude-code", OURS, 30)
     assert after["model"] == "opus"
     assert after["hooks"]["PreToolUse"][0] == before["hooks"]["PreToolUse"][0]  # type: ignore[index]
-    assert commands(after, "PreToolUse") == [THEIRS["command"], f"{OURS} --wait 30"]
-    assert after["hooks"]["PreToolUse"][1]["hooks"][0]["timeout"] > 30
+    ours = after["hooks"]["PreToolUse"][1]["hooks"][0]
+    assert ours["timeout"] > 30
+    assert [ours["command"], *ours["args"]] == [*OURS, "--wait", "30"]
     assert set(after["hooks"]) == set(LAYOUTS["claude-code"].events)
 
 
@@ -50,7 +51,22 @@ def test_older_hooks_of_ours_are_replaced() -> None:
     """Wherever they were installed, also in a group with others."""
     before = {"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [OLD, THEIRS]}]}}
     after = put_in(before, "claude-code", OURS, 0)
-    assert commands(after, "PreToolUse") == [THEIRS["command"], OURS]
+    assert commands(after, "PreToolUse") == [THEIRS["command"], OURS[0]]
+    after = put_in(after, "claude-code", ["/new/agentcg", "hook", "claude-code"], 0)
+    assert commands(after, "PreToolUse") == [THEIRS["command"], "/new/agentcg hook claude-code"]
+
+
+def test_a_client_starts_the_program_itself_where_it_can() -> None:
+    """Claude Code does, from `args`; others by a shell, for which the words are quoted. So does
+    it where there is no compiled hook: a version without `args` would start `agentcg` alone."""
+    hook = ["/a b/agentcg-hook", "x", "--stay"]
+    for client, words, started in (
+        ("claude-code", hook, {"command": hook[0], "args": hook[1:]}),
+        ("codex", hook, {"command": "'/a b/agentcg-hook' x --stay"}),
+        ("claude-code", ["agentcg", "hook"], {"command": "agentcg hook"}),
+    ):
+        entry = put_in({}, client, words, 0)["hooks"]["Stop"][0]["hooks"][0]
+        assert entry == {"type": "command", **started, "timeout": 5}
 
 
 NAMES = st.sampled_from(["PreToolUse", "Stop", "Notification", "x"])
