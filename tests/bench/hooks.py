@@ -8,7 +8,9 @@ process, without a daemon and with one (begin and end of a call take turns). `no
 program that only reads its input, `python` an interpreter that does, started as fast as it can be
 (-I -S -X frozen_modules). "claude": from one request of
 Claude Code to its next, minus the model's delay: the tool call (`true`), its hooks, and the client
-itself; needs root, npm and what tests/clients needs. `pair`: the difference to no hooks at all.
+itself; needs root, npm and what tests/clients needs. The compiled hook is as `install-hooks` puts
+it in, so that calls may wait; all but one are started without a shell. `pair`: the difference to no
+hooks at all.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
 from agentcg import native  # noqa: E402
+from agentcg.daemon.hooks.settings import put_in  # noqa: E402
 from clients.catalogue import CLIENTS, Place  # noqa: E402
 from clients.install import installed  # noqa: E402
 from clients.run import environment, stage  # noqa: E402
@@ -41,6 +44,7 @@ NOTHING_C = (
 NOTHING_PYTHON = "import posix\nwhile posix.read(0, 65536): pass\n"
 QUICK_PYTHON = ("/usr/bin/python3", "-I", "-S", "-X", "frozen_modules=on")
 DELAY_S = 0.05
+BY_SHELL = "nothing, by a shell"
 
 
 def event(name: str, number: int) -> bytes:
@@ -128,10 +132,14 @@ def claude(turns: int, kind: str, daemon: Daemon, hook: list[str]) -> list[float
     def prepare(place: Place) -> None:
         if kind == "none":
             return
-        entry = {"type": "command", "command": " ".join(hook), "timeout": 5}
+        entry = {"type": "command", "command": hook[0], "args": hook[1:], "timeout": 5}
+        if kind == BY_SHELL:
+            entry = {"type": "command", "command": " ".join(hook), "timeout": 5}
         group = {"matcher": "Bash", "hooks": [entry]}
+        settings: dict[str, Any] = {"hooks": {"PreToolUse": [group], "PostToolUse": [group]}}
+        if kind == "compiled hook":
+            settings = put_in({}, "claude-code", hook, 30)
         (place.home / ".claude").mkdir()
-        settings = {"hooks": {"PreToolUse": [group], "PostToolUse": [group]}}
         (place.home / ".claude/settings.json").write_text(json.dumps(settings))
 
     known = CLIENTS["claude-code"]
@@ -163,7 +171,8 @@ def turns_of_claude(
     turns: int, runs: int, directory: Path, daemon: Daemon, only: list[str]
 ) -> dict[str, Any]:
     # `nothing`: what any hook costs, whatever it does.
-    kinds = {"none": [], **programs(directory)}
+    chosen = programs(directory)
+    kinds = {"none": [], BY_SHELL: chosen["nothing"], **chosen}
     kinds = {kind: hook for kind, hook in kinds.items() if not only or kind in only}
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(runs):
