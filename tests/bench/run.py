@@ -50,6 +50,7 @@ BENCHES = (
     Bench("engine", "PYTHON tests/bench/engine.py"),
     Bench("needs", "PYTHON tests/bench/needs.py"),
     Bench("ablation", "PYTHON tests/bench/ablation.py"),
+    Bench("mixes", "PYTHON tests/bench/mixes.py"),
     Bench("api", "PYTHON tests/bench/api.py"),
     # An emulated machine has a tenth of the speed: fewer pairs, at a lower rate.
     Bench(
