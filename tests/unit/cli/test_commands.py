@@ -93,11 +93,14 @@ def test_status_of_calls_alone(host: ScriptedDaemon) -> None:
     assert list(json.loads(cli(host.path, "status", "--calls", "--json").stdout)) == ["calls"]
 
 
-def test_status_shows_calls_that_were_just_killed(host: ScriptedDaemon) -> None:
+def test_status_shows_calls_that_were_just_killed(
+    host: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ended calls are asked for only where a session had an OOM kill."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
     killed = with_account(ended(a_call("dead000000"), 137), oom_kills=1)
-    recent = msgspec.structs.replace(killed, ended_at=time.time() - 5)
-    old = msgspec.structs.replace(killed, id="old0000000", ended_at=time.time() - 3600)
+    recent = msgspec.structs.replace(killed, ended_at=NOW - 5)
+    old = msgspec.structs.replace(killed, id="old0000000", ended_at=NOW - 3600)
     calls = {"running": [], "ended": [recent, old]}
     host.on("GET", "/v1/sessions", SessionList(sessions=[a_session(oom_kills=1)]))
     host.on(
@@ -238,9 +241,12 @@ def test_intent_declare_and_list(host: ScriptedDaemon) -> None:
     assert "1nt3nt  call  pytest    1.5G" in ok(host, "intent", "list", "-s", "reviewer")
 
 
-def test_intent_change_withdraw_calibration(host: ScriptedDaemon) -> None:
+def test_intent_change_withdraw_calibration(
+    host: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A spread is three values; the answer is told with its place; what is worth what, in words."""
-    offer = Offer(state="wait", reason="full", position=2, expected_at=time.time() + 4)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    offer = Offer(state="wait", reason="full", position=2, expected_at=NOW + 4)
     kept = Intent(
         id="1nt3nt", session="ci", kind="call", declared_at=NOW, expires_at=NOW + 60, offer=offer
     )
