@@ -60,10 +60,10 @@ class ByHand:
     def kill(self, peer: Peer, call_id: str) -> LiveCall:
         """Kill all its processes; the agent is told who did it. Raises as `freeze` does."""
         call = self._live(peer, call_id)
+        self._guarded(call, call.cgroup.kill)
         call.killed = Feedback(
             code="killed", text=f"{_who(peer)} killed the call by hand, not for what it used."
         )
-        self._guarded(call, call.cgroup.kill)
         self._keep("kill", call, peer)
         return call
 
