@@ -54,23 +54,36 @@ def leased(core: Core, call: LiveCall, lease_bytes: int) -> None:
 
 def agent_waits(core: Core, session: LiveSession, text: str) -> None:
     """The agent itself can grow no further for now."""
-    bound = core.memory_bytes()
     session.actions.append(
-        Action(
-            time=core.clock(),
-            kind="lease",
-            session=session.name,
-            call=None,
-            reason=text,
-            rule="leases: what is free",
-            size_bytes=session.runtime_lease_bytes,
-            room_bytes=bound - core.registry.committed_bytes,
-            bound_bytes=bound,
-            stall_percent=None,
-            swap_free_bytes=None,
-            held_bytes=session.runtime_bytes,
-            granted_bytes=None,
+        told(
+            core, session, "lease", text, "leases: what is free",
+            size_bytes=session.runtime_lease_bytes, held_bytes=session.runtime_bytes,
         )
+    )  # fmt: skip
+
+
+def told(  # noqa: PLR0917 - the parts of a line
+    core: Core, session: LiveSession, kind: ActionKind, reason: str, rule: str,
+    call: LiveCall | None = None, *, at: float | None = None, size_bytes: int | None = None,
+    held_bytes: int | None = None, granted_bytes: int | None = None,
+) -> Action:  # fmt: skip
+    """What was decided about a session or a call, or done to it, at `at` (None: now), with the
+    room that there is now."""
+    bound = core.memory_bytes()
+    return Action(
+        time=core.clock() if at is None else at,
+        kind=kind,
+        session=session.name,
+        call=None if call is None else call.id,
+        reason=reason,
+        rule=rule,
+        size_bytes=size_bytes,
+        room_bytes=bound - core.registry.committed_bytes,
+        bound_bytes=bound,
+        stall_percent=None,
+        swap_free_bytes=None,
+        held_bytes=held_bytes,
+        granted_bytes=granted_bytes,
     )
 
 
@@ -84,22 +97,9 @@ def _note(  # noqa: PLR0917 - the parts of a line
     core: Core, call: LiveCall, kind: ActionKind, reason: str, rule: str, at: float,
     size_bytes: int | None = None,
 ) -> None:  # fmt: skip
-    bound = core.memory_bytes()
-    grant = call.record.grant
     call.actions.append(
-        Action(
-            time=at,
-            kind=kind,
-            session=call.session.name,
-            call=call.id,
-            reason=reason,
-            rule=rule,
-            size_bytes=size_bytes,
-            room_bytes=bound - core.registry.committed_bytes,
-            bound_bytes=bound,
-            stall_percent=None,
-            swap_free_bytes=None,
-            held_bytes=call.memory_bytes,
-            granted_bytes=grant.memory_need_bytes,
+        told(
+            core, call.session, kind, reason, rule, call, at=at, size_bytes=size_bytes,
+            held_bytes=call.memory_bytes, granted_bytes=call.record.grant.memory_need_bytes,
         )
-    )
+    )  # fmt: skip

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from agentcg.daemon.messages import Action, ActionKind, EventKind, Feedback
-from agentcg.daemon.service import views
+from agentcg.daemon.messages import ActionKind, EventKind, Feedback
+from agentcg.daemon.service import audit, views
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.state import EndedCall, LiveCall
@@ -84,22 +84,10 @@ class ByHand:
         core = self._core
         event, verb = _DONE[kind]
         reason = f"{_who(peer)} {verb} it by hand"
-        bound = core.memory_bytes()
-        action = Action(
-            time=core.clock(),
-            kind=kind,
-            session=call.session.name,
-            call=call.id,
-            reason=reason,
-            rule=RULE,
-            size_bytes=None,
-            room_bytes=max(0, bound - core.registry.committed_bytes),
-            bound_bytes=bound,
-            stall_percent=None,
-            swap_free_bytes=None,
-            held_bytes=call.memory_bytes,
+        action = audit.told(
+            core, call.session, kind, reason, RULE, call, held_bytes=call.memory_bytes,
             granted_bytes=call.record.grant.memory_high_bytes,
-        )
+        )  # fmt: skip
         call.actions.append(action)
         call.session.actions.append(action)
         log.info("%s %s: %s", kind, call.id, reason)
