@@ -19,6 +19,7 @@ from schema_support import Schemas
 EXAMPLES = settings(
     max_examples=25,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # Never a living process: as root any could be moved. And no waiting for room.
