@@ -11,6 +11,13 @@ import pytest
 from support.scripted_daemon import ScriptedDaemon
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy for a moment is no daemon that is away."""
+    for module in ("client", "asynchronous"):
+        monkeypatch.setattr(f"agentcg.client.{module}.CONNECT_S", 60.0)
+
+
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[ScriptedDaemon]:
     """A scripted daemon that listens; nothing is scripted yet."""

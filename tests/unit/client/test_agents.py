@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import agentcg
-from agentcg.client import AsyncClient, Client
+from agentcg.client import AsyncClient, Client, requests
 from agentcg.daemon.messages import Feedback
 from agentcg.errors import InvalidInput, LimitExceeded, Unavailable
 from support.examples import a_call, a_session, ended
@@ -204,18 +205,19 @@ def test_hanging_daemon_is_not_waited_for_again(both: Both, silent: socket.socke
     assert connections(silent) == 1
 
 
-def test_wait_for_room_is_waited_for(both: Both, daemon: ScriptedDaemon) -> None:
+def test_wait_for_room_is_waited_for(
+    both: Both, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A daemon that shows life may take its time."""
+    monkeypatch.setattr(requests, "ALIVE_S", 1.0)
     scripted(daemon)
-    room = threading.Event()
-    threading.Timer(0.4, room.set).start()
 
     def when_there_is_room(_: Received) -> Any:
-        room.wait(5)
+        time.sleep(1.5)
         return a_call()
 
     daemon.on("POST", BEGIN, when_there_is_room)
-    assert both.call(daemon.path, "Bash", wait_s=5).problem is None
+    assert both.call(daemon.path, "Bash", wait_s=60).problem is None
 
 
 def test_raised_errors_pass_and_end_the_call(both: Both, daemon: ScriptedDaemon) -> None:
@@ -257,14 +259,17 @@ async def test_decorated_coroutine_is_a_call(daemon: ScriptedDaemon) -> None:
     assert daemon.sent("POST", BEGIN)[0]["tool"] == "web"
 
 
-async def test_waiting_call_holds_up_no_other(daemon: ScriptedDaemon) -> None:
+async def test_waiting_call_holds_up_no_other(
+    daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one call waits for room, another one of the same client can end (and make room)."""
+    monkeypatch.setattr(requests, "ALIVE_S", 60.0)
     scripted(daemon)
-    room = threading.Event()
+    room, came = threading.Event(), list[bool]()
 
     def begin(request: Received) -> Any:
         if request.body["tool"] == "second":
-            room.wait(5)
+            came.append(room.wait(60))
         return a_call()
 
     def end(_: Received) -> Any:
@@ -275,10 +280,12 @@ async def test_waiting_call_holds_up_no_other(daemon: ScriptedDaemon) -> None:
     daemon.on("POST", END, end)
     client = AsyncClient("ci", socket=daemon.path)
     first = await client.call("first").begin()
-    second = asyncio.create_task(client.call("second", wait_s=5).begin())
-    await asyncio.sleep(0.1)
+    second = asyncio.create_task(client.call("second", wait_s=60).begin())
+    while len(daemon.sent("POST", BEGIN)) < 2:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
     await first.end(0)
     assert (await second).problem is None
+    assert came == [True]
 
 
 def test_threads_share_a_client(daemon: ScriptedDaemon) -> None:
