@@ -39,7 +39,7 @@ class AgentLeases:
     def apply(self, leases: Mapping[str, int | None]) -> None:
         """Put new leases in force, and those that failed at an earlier look; None: none from now
         on."""
-        self._failed = {session for session in self._failed if self._is_live(session)}
+        self._failed = {one for one in self._failed if self._core.registry.is_open(one)}
         again = {session for session in self._failed if session.name not in leases}
         for name, lease_bytes in leases.items():
             session = self._core.registry.sessions.get(name)
@@ -55,7 +55,7 @@ class AgentLeases:
         )
 
     def _written(self, session: LiveSession, error: AgentcgError | None) -> None:
-        if not self._is_live(session):
+        if not self._core.registry.is_open(session):
             return
         error = error or self._watch(session)
         if error is None:
@@ -75,12 +75,9 @@ class AgentLeases:
             return error
         return None
 
-    def _is_live(self, session: LiveSession) -> bool:
-        return self._core.registry.sessions.get(session.name) is session and not session.closing
-
     def news(self, session: LiveSession) -> None:
         """`memory.events` of the runtime leaf may have changed."""
-        if session.runtime_lease_bytes is None or not self._is_live(session):
+        if session.runtime_lease_bytes is None or not self._core.registry.is_open(session):
             return
         with suppress(CgroupGone):
             events = session.runtime.get(MEMORY_EVENTS)

@@ -61,7 +61,7 @@ class Sampling:
         self._sessions = self._sessions or deque(registry.sessions.values())
         for _ in range(min(SESSIONS_PER_TICK, len(self._sessions))):
             session = self._sessions.popleft()
-            if registry.sessions.get(session.name) is session and not session.closing:
+            if registry.is_open(session):
                 self._guarded(self._look_at_session, session)
 
     @staticmethod

@@ -100,7 +100,7 @@ class Shares:
         return bounds
 
     def _apply(self, session: LiveSession, limits: Limits) -> None:
-        if self._core.registry.sessions.get(session.name) is not session or session.closing:
+        if not self._core.registry.is_open(session):
             return
         try:
             self._write(session, limits)

@@ -218,6 +218,10 @@ class Registry:
         self.sessions_by_uid[session.uid] += 1
         self.sessions_by.update(session.owners)
 
+    def is_open(self, session: LiveSession) -> bool:
+        """Whether `session` is known, and is not about to be closed. Its name may be another's."""
+        return self.sessions.get(session.name) is session and not session.closing
+
     def drop_session(self, session: LiveSession) -> None:
         """Forget a session; its calls must have been dropped before."""
         del self.sessions[session.name]
