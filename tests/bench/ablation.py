@@ -81,6 +81,7 @@ def densities(
         for name, make in controls().items():
             one = densest(seeded, programs, make, most)
             found.setdefault(name, {"agents": []})["agents"].append(one.agents)
+            _tell(f"seed {seed}, {name}: {one.agents} agents, {peaks[-1]} by their peaks")
     for row in found.values():
         ratios = [agents / peak for agents, peak in zip(row["agents"], peaks, strict=True)]
         row["x_peaks"] = round(statistics.mean(ratios), 2)
@@ -115,7 +116,12 @@ def crowd(
             row["calls_killed"] += one.calls_killed
             row["runs_ended"] += one.runs_completed
             row["slower_mean"].append(one.slowdown.mean and round(one.slowdown.mean - 1, 3))
+            _tell(f"seed {seed}, {agents} agents, {name}: {row}")
     return found
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -8,9 +8,8 @@ process, without a daemon and with one (begin and end of a call take turns). `no
 program that only reads its input, `python` an interpreter that does, started as fast as it can be
 (-I -S -X frozen_modules). "claude": from one request of
 Claude Code to its next, minus the model's delay: the tool call (`true`), its hooks, and the client
-itself; needs root, npm and what tests/clients needs. The compiled hook is as `install-hooks` puts
-it in, so that calls may wait; all but one are started without a shell. `pair`: the difference to no
-hooks at all.
+itself; needs root, npm and what tests/clients needs. "may wait": as `agentcg install-hooks` puts it
+in. `pair`: the difference to no hooks at all.
 """
 
 from __future__ import annotations
@@ -44,7 +43,8 @@ NOTHING_C = (
 NOTHING_PYTHON = "import posix\nwhile posix.read(0, 65536): pass\n"
 QUICK_PYTHON = ("/usr/bin/python3", "-I", "-S", "-X", "frozen_modules=on")
 DELAY_S = 0.05
-BY_SHELL = "nothing, by a shell"
+WAIT_S = 30
+AS_INSTALLED = "compiled hook, may wait"
 
 
 def event(name: str, number: int) -> bytes:
@@ -73,10 +73,13 @@ def programs(directory: Path) -> dict[str, list[str]]:
     subprocess.run([compiler, "-O2", "-static", "-o", directory / "nothing", source], check=True)
     (directory / "nothing.py").write_text(NOTHING_PYTHON)
     agentcg = str(Path(sys.executable).with_name("agentcg"))
+    nothing, hook = str(directory / "nothing"), str(native.build(directory, "agentcg-hook"))
     return {
-        "nothing": [str(directory / "nothing")],
+        "nothing": [nothing],
+        "nothing, by a shell": ["/bin/sh", "-c", nothing],
         "python": [*QUICK_PYTHON, str(directory / "nothing.py")],
-        "compiled hook": [str(native.build(directory, "agentcg-hook")), "claude-code"],
+        "compiled hook": [hook, "claude-code"],
+        AS_INSTALLED: [hook, "claude-code", "--wait", str(WAIT_S)],
         "agentcg hook": [agentcg, "hook", "claude-code"],
     }
 
@@ -133,12 +136,10 @@ def claude(turns: int, kind: str, daemon: Daemon, hook: list[str]) -> list[float
         if kind == "none":
             return
         entry = {"type": "command", "command": hook[0], "args": hook[1:], "timeout": 5}
-        if kind == BY_SHELL:
-            entry = {"type": "command", "command": " ".join(hook), "timeout": 5}
         group = {"matcher": "Bash", "hooks": [entry]}
         settings: dict[str, Any] = {"hooks": {"PreToolUse": [group], "PostToolUse": [group]}}
-        if kind == "compiled hook":
-            settings = put_in({}, "claude-code", hook, 30)
+        if kind == AS_INSTALLED:
+            settings = put_in({}, "claude-code", hook[:2], WAIT_S)
         (place.home / ".claude").mkdir()
         (place.home / ".claude/settings.json").write_text(json.dumps(settings))
 
@@ -171,8 +172,7 @@ def turns_of_claude(
     turns: int, runs: int, directory: Path, daemon: Daemon, only: list[str]
 ) -> dict[str, Any]:
     # `nothing`: what any hook costs, whatever it does.
-    chosen = programs(directory)
-    kinds = {"none": [], BY_SHELL: chosen["nothing"], **chosen}
+    kinds = {"none": [], **programs(directory)}
     kinds = {kind: hook for kind, hook in kinds.items() if not only or kind in only}
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(runs):

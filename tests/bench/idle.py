@@ -120,7 +120,7 @@ def main() -> None:
     DROP_IN.parent.mkdir(parents=True, exist_ok=True)
     DROP_IN.write_text(
         "[Service]\nExecStart=\nExecStart=/usr/local/bin/agentcgd --no-guard --bpf off\n"
-        "CapabilityBoundingSet=CAP_SYS_NICE CAP_SYS_PTRACE\n"
+        "CapabilityBoundingSet=CAP_SYS_PTRACE\n"
     )
     systemctl("daemon-reload")
     systemctl("start", "agentcgd")  # its programs take minutes to compile in a guest
