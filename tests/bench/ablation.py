@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What admission, idle reclaim and forecasts are worth: the daemon without each, simulated.
 
-    python tests/bench/ablation.py [--traces DIR] [--memory 8G] [--seed N ...] [--json OUT]
+    python tests/bench/ablation.py [--traces DIR] [--memory 4G] [--seed N ...] [--json OUT]
 
 Each row is the daemon's own engine under a policy that leaves one thing out. `agents`: the most
 that one host carries with nobody killed, agent or call, and runs at most 5% slower on average
@@ -128,12 +128,12 @@ def main() -> None:
     """Simulate, and print JSON; progress is on standard error."""
     parser = argparse.ArgumentParser(description="With and without each part of the daemon.")
     parser.add_argument("--traces", action="append", metavar="DIR|TRACE")
-    parser.add_argument("--memory", default="8G", metavar="SIZE")
+    parser.add_argument("--memory", default="4G", metavar="SIZE")
     parser.add_argument("--swap", default=None, metavar="SIZE", help="on zram; else as the memory")
     parser.add_argument("--hot", type=float, default=0.25, help="share that goes on with an agent")
-    parser.add_argument("--cpus", type=float, default=16.0)
-    parser.add_argument("--until", default="15m", metavar="TIME")
-    parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--cpus", type=float, default=8.0)
+    parser.add_argument("--until", default="10m", metavar="TIME")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--agents", type=int, default=50)
     parser.add_argument("--overcommit", type=float, default=1.6)
     parser.add_argument("--json", type=Path, metavar="OUT")
