@@ -70,11 +70,14 @@ def installed_as_before() -> Iterator[None]:
 def agent() -> Iterator[int]:
     """A long command in a session of the installed daemon; its pid."""
     succeed("install")
-    process = subprocess.Popen(["agentcg", "run", "--session", "survivor", "--", "sleep", "1000"])
+    command = ["agentcg", "run", "--strict", "--session", "survivor", "--", "sleep", "1000"]
+    process = subprocess.Popen(command)
     deadline = time.monotonic() + PATIENCE_S
     while not (found := sleepers()):
         assert time.monotonic() < deadline, "the agent's command did not start"
         time.sleep(0.1)
+        if process.poll() is not None:  # the daemon did not answer in time
+            process = subprocess.Popen(command)
     yield found[0]
     for pid in sleepers():
         os.kill(pid, signal.SIGKILL)
