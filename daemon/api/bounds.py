@@ -20,3 +20,5 @@ KEEPALIVE_S = 15.0
 BACKLOG = 1024
 ACCEPT_PAUSE_S = 0.2
 """How long to accept nobody when there are no descriptors left; new peers wait in the backlog."""
+METRICS_SESSIONS_MAX = 256
+"""Sessions that have figures of their own in a scrape."""

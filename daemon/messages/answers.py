@@ -7,7 +7,15 @@ from typing import Literal
 
 from msgspec import field
 
-from agentcg.daemon.messages.calls import Account, Feedback, Foreseen, Grant, Pressure
+from agentcg.daemon.messages.calls import (
+    Account,
+    Delayed,
+    Feedback,
+    Foreseen,
+    Grant,
+    Pressure,
+    Scheduled,
+)
 from agentcg.daemon.messages.requests import SecondsQuantiles, SizeQuantiles
 from agentcg.daemon.messages.words import (
     ActionKind,
@@ -163,6 +171,8 @@ class Session(Answer, frozen=True):
     servers: list[ToolServer] = field(default_factory=list)
     account: Account | None = None  # where one session is asked for
     memory_wait: MemoryWait | None = None
+    scheduled: Scheduled | None = None  # of its account, in lists too
+    delayed: Delayed | None = None
 
 
 class Host(Answer, frozen=True):

@@ -43,6 +43,25 @@ class Executed(Answer, frozen=True):
     argv: str  # bounded, secrets masked
 
 
+class Scheduled(Answer, frozen=True):
+    """What agentcg's CPU scheduler did for a call or session."""
+
+    run_us: int
+    wait_us: int  # ready to run, and waiting for a CPU; not those of `Delayed`
+    waits: int
+    longest_wait_us: int
+    boosts: int  # times that it went ahead of its turn
+
+
+class Delayed(Answer, frozen=True):
+    """How often tasks of a call or session were held up for memory over its lease."""
+
+    count: int
+    total_us: int  # over all tasks
+    longest_us: int
+    overshoot_bytes: int  # the most over the lease when a charge was noticed
+
+
 class Account(Answer, frozen=True):
     """What a call used. Source of each field: docs/accounting.md."""
 
@@ -82,6 +101,8 @@ class Account(Answer, frozen=True):
     network_sent_bytes: int | None = None  # IPv4 and IPv6, without headers; BPF
     network_received_bytes: int | None = None
     connections: int | None = None  # TCP, begun by the call; BPF
+    scheduled: Scheduled | None = None  # None: agentcg's scheduler was not in charge
+    delayed: Delayed | None = None  # None: nothing delays here
 
 
 class Point(Answer, frozen=True):

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from agentcg.bpf.budgets import Delays
 from agentcg.daemon.engine.leases import backstop_bytes
+from agentcg.daemon.messages import Delayed
+from agentcg.daemon.service.counts import Tally, delayed_of
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import AgentcgError
 
@@ -46,21 +48,25 @@ def budget_of(call: LiveCall) -> tuple[int, int] | None:
 
 
 class Budgets:
-    """Keeps the backend's budgets as the calls' leases are, from `start` to `stop`."""
+    """Keeps the backend's budgets as the calls' leases are, from `start` to `stop`; meanwhile
+    `delayed` can ask what they led to."""
 
-    def __init__(self) -> None:
+    def __init__(self, delayed: Tally[Delayed]) -> None:
         self._backend: Backend | None = None
+        self._delayed = delayed
         self._set: dict[int, tuple[int, int]] = {}
 
     def start(self, backend: Backend, calls: Iterable[LiveCall]) -> None:
         """Delay from now on, those that run already, too."""
         self._backend = backend
+        self._delayed.start(lambda cgroup_id: delayed_of(backend.delays(cgroup_id)))
         for call in calls:
             self.follow(call)
 
     def stop(self) -> None:
         """The backend is gone, and its budgets with it."""
         self._backend = None
+        self._delayed.stop()
         self._set.clear()
 
     def follow(self, call: LiveCall) -> None:
@@ -70,6 +76,7 @@ class Budgets:
         if self._backend is None or self._set.get(call.cgroup.id) == budget:
             return
         if budget is None:
+            self._delayed.restart(call.cgroup.id)
             self.forget(call)
             return
         try:
@@ -82,10 +89,6 @@ class Budgets:
         """The call is over."""
         if self._backend is not None and self._set.pop(call.cgroup.id, None) is not None:
             self._backend.clear(call.cgroup.id)
-
-    def delays(self, call: LiveCall) -> Delays | None:
-        """How often and for how long the call was held up; None where nothing delays."""
-        return None if self._backend is None else self._backend.delays(call.cgroup.id)
 
     def heartbeat(self) -> None:
         """Somebody is there."""

@@ -240,6 +240,7 @@ class Calls:
     def _undo(self, call: LiveCall) -> None:
         self._core.watcher.forget(call)
         self._core.tracking.untrack(call.cgroup.id)
+        self._core.counts.close(call.cgroup.id)
         self._core.budgets.forget(call)
         self._core.registry.stop_running(call)
         self._core.registry.drop_call(call)
@@ -299,9 +300,10 @@ class Calls:
 
     def view(self, call: LiveCall) -> Call:
         """A live call, its use read from the kernel now."""
-        core = self._core
+        core, leaf = self._core, call.cgroup.id
         try:
-            used = measure.account(call, core.clock(), core.tracking.counters(call.cgroup.id))
+            counters, counted = core.tracking.counters(leaf), core.counts.of(leaf)
+            used = measure.account(call, core.clock(), counters, counted)
             return measure.call_view(call, used, measure.processes_below(call.cgroup))
         except CgroupGone:
             return self._endings.end(call, "emptied")

@@ -21,6 +21,7 @@ from agentcg.daemon.service import totals
 from agentcg.daemon.service.budgets import Budgets
 from agentcg.daemon.service.bus import Bus
 from agentcg.daemon.service.clock import CLOCK
+from agentcg.daemon.service.counts import Counted, Counts
 from agentcg.daemon.service.curves import pack
 from agentcg.daemon.service.future import Future
 from agentcg.daemon.service.history import History
@@ -75,7 +76,8 @@ class Core:
     clock: Callable[[], float] = CLOCK.now
     history: History = field(default_factory=lambda: History(None))
     registry: Registry = field(default_factory=Registry)
-    budgets: Budgets = field(default_factory=Budgets)
+    counts: Counts = field(default_factory=Counts)
+    budgets: Budgets = field(init=False)
     waiting: Waiting = field(default_factory=Waiting)
     on_opened: Callable[[LiveSession], None] = _nobody
     """Told of a session before the first process is in it, and after processes were placed."""
@@ -93,6 +95,7 @@ class Core:
 
     def __post_init__(self) -> None:
         self.bus = Bus(self.clock)
+        self.budgets = Budgets(self.counts.delayed)
         self.future = Future(self.registry, lambda: self.clock())  # noqa: PLW0108 - tests set it
         self.waiting.overtake_max_s = lambda: self.policy.policy.admission.overtake_max_s
         self._absent_limits = absent_limits(self.root.controllers)
@@ -170,10 +173,14 @@ class Core:
     def keep_ended(self, ended: EndedCall) -> None:
         """Keep the record of a call that has ended: in memory, and in the history."""
         self.registry.keep_ended(ended)
-        totals.remember(self.registry.sums, ended.call.account)
+        used = ended.call.account
+        counted = Counted(used.scheduled, used.delayed)
+        totals.remember(self.registry.sums, used)
+        self.registry.counted = self.registry.counted.plus(counted)
         session = self.registry.sessions.get(ended.call.session)
         if session is not None:
-            totals.remember(session.sums, ended.call.account)
+            totals.remember(session.sums, used)
+            session.counted = session.counted.plus(counted)
         self.history.keep(ended)
 
     @staticmethod

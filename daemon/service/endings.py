@@ -130,9 +130,11 @@ class Endings:
         curve: Curve | None = None
         if left:
             counters = core.tracking.counters(call.cgroup.id)
+            counted = core.counts.look(call.cgroup.id)
         else:
             counters, curve = core.tracking.untrack(call.cgroup.id)
-        used = measure.account(call, core.clock(), counters, usage)
+            counted = core.counts.close(call.cgroup.id)
+        used = measure.account(call, core.clock(), counters, counted, usage)
         call.memory_bytes = measure.held_bytes(usage.memory_stat)
         learn(core.future, call, usage, reason, core.clock())
         core.registry.stop_running(call)
@@ -164,9 +166,11 @@ class Endings:
             call.record, state="ended", ended_at=ended_at,
             end_reason=call.record.end_reason or "emptied",
         )  # fmt: skip
+        counted = self._core.counts.close(call.cgroup.id)
         used = msgspec.structs.replace(
-            measure.fresh_account(), wall_s=max(0.0, ended_at - call.record.begun_at)
-        )
+            measure.fresh_account(), wall_s=max(0.0, ended_at - call.record.begun_at),
+            scheduled=counted.scheduled, delayed=counted.delayed,
+        )  # fmt: skip
         view = measure.call_view(call, used, 0)
         _, curve = self._core.tracking.untrack(call.cgroup.id)
         self._forget(call, view, curve)
@@ -198,7 +202,8 @@ class Endings:
             return
         call.record = msgspec.structs.replace(call.record, state="ended")
         counters, curve = core.tracking.untrack(call.cgroup.id)
-        used = measure.account(call, core.clock(), counters, usage)
+        counted = core.counts.close(call.cgroup.id)
+        used = measure.account(call, core.clock(), counters, counted, usage)
         self._forget(call, measure.call_view(call, used, 0), curve)
         self._tell_gone(call)
 

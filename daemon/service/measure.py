@@ -24,6 +24,7 @@ from agentcg.daemon.messages import (
     Session,
     ToolServer,
 )
+from agentcg.daemon.service.counts import Counted
 from agentcg.daemon.service.state import LiveCall, LiveServer, LiveSession
 from agentcg.errors import CgroupGone
 
@@ -33,7 +34,11 @@ COMMANDS_KEPT = 16
 
 
 def account(
-    call: LiveCall, now: float, counters: Counters | None, usage: Usage | None = None
+    call: LiveCall,
+    now: float,
+    counters: Counters | None,
+    counted: Counted,
+    usage: Usage | None = None,
 ) -> Account:
     """What `call` has used so far. Files are read, unless `usage` brings what they say."""
     used = usage or call.cgroup.usage()
@@ -52,6 +57,8 @@ def account(
         network_sent_bytes=counters.sent_bytes if counters else None,
         network_received_bytes=counters.received_bytes if counters else None,
         connections=counters.connections if counters else None,
+        scheduled=counted.scheduled,
+        delayed=counted.delayed,
     )
 
 
@@ -174,7 +181,7 @@ def pressure_of(read: Callable[[Resource], Psi | None]) -> Pressure:
     )
 
 
-def session_view(session: LiveSession) -> Session:
+def session_view(session: LiveSession, counted: Counted) -> Session:
     """`session` in the words of the API, its use read from the kernel now."""
     record, used, limits = session.record, session.cgroup.usage(), session.cgroup.limits()
     return Session(
@@ -215,6 +222,8 @@ def session_view(session: LiveSession) -> Session:
         image=record.origin.image,
         servers=[server_view(server) for server in session.servers.values()],
         memory_wait=memory_wait(session),
+        scheduled=counted.scheduled,
+        delayed=counted.delayed,
     )
 
 

@@ -76,6 +76,7 @@ class Sampling:
     def _look_at_call(self, call: LiveCall) -> None:
         registry = self._core.registry
         call.memory_bytes = measure.held_now(call.cgroup)
+        self._core.counts.look(call.cgroup.id)
         registry.commit(call, views.call_view(call).committed_bytes)
         events = call.cgroup.get(MEMORY_EVENTS)
         if events is None or call.state != "running":
@@ -97,6 +98,7 @@ class Sampling:
             self._lost_session(session)
             return
         self._core.registry.commit_runtime(session, used)
+        self._core.counts.look(session.runtime.id)
         note_peak(session, now)
         self._intents.expire(session, now)
         if session.phase_until is not None and session.phase_until <= now:

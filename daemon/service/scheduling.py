@@ -12,6 +12,7 @@ from agentcg.bpf import memory_delay
 from agentcg.bpf.scheduler import Scheduler
 from agentcg.daemon.messages import Control
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.counts import scheduled_of
 from agentcg.daemon.service.favours import Favours
 from agentcg.daemon.service.memcg import KernelDelay
 from agentcg.errors import BpfError
@@ -96,6 +97,7 @@ class Scheduling:
         if not self._kernel_delay.active:
             self._core.budgets.stop()
         if self._scheduler is not None:
+            self._core.counts.scheduled.stop()
             self._scheduler.close()
             self._scheduler = None
 
@@ -121,6 +123,8 @@ class Scheduling:
             return
         self.state, self.reason = "loaded", ""
         self._favours = Favours(self._scheduler)
+        cpu_use = self._scheduler.cpu_use
+        self._core.counts.scheduled.start(lambda cgroup_id: scheduled_of(cpu_use(cgroup_id)))
         if self._scheduler.memory_delay is not None:
             self._core.budgets.start(
                 self._scheduler.memory_delay, self._core.registry.calls.values()

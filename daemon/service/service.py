@@ -306,7 +306,7 @@ class Service:
         lived_s = core.clock() - self.started_at
         return msgspec.structs.replace(
             host_view(root, core.registry, core.memory_max_bytes(), len(core.waiting)),
-            account=totals.of_host(root, core.registry, core.tracking, lived_s),
+            account=totals.of_host(root, core.registry, core.tracking, core.counts, lived_s),
         )
 
     def change_host(self, peer: Peer, request: ChangeHost) -> Host:

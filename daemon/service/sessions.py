@@ -79,7 +79,7 @@ class Sessions:
                 if found is None and self._is_unused(session):
                     self._remove(session)
                 raise
-        return measure.session_view(session), found is None
+        return self._view(session), found is None
 
     @staticmethod
     def _check_open(session: LiveSession) -> None:
@@ -208,21 +208,25 @@ class Sessions:
     def get(self, peer: Peer, name: str) -> Session:
         """One session, as it is now, with its account."""
         session = self._core.authorised(peer, name)
-        used = totals.of_session(session, self._core.tracking, self._core.clock())
-        return msgspec.structs.replace(measure.session_view(session), account=used)
+        core = self._core
+        used = totals.of_session(session, core.tracking, core.counts, core.clock())
+        return msgspec.structs.replace(self._view(session), account=used)
+
+    def _view(self, session: LiveSession) -> Session:
+        return measure.session_view(session, totals.counted(session, self._core.counts))
 
     async def list(self, peer: Peer) -> SessionList:
         """All sessions that the peer may see, in the order in which they were opened."""
-        views = []
+        found = []
         sessions = self._core.registry.sessions
         for number, session in enumerate(list(sessions.values())):
             if sessions.get(session.name) is not session or session.closing:
                 continue  # gone while others were listed
             if may_act(peer, session.uid, str(session.cgroup.path)):
-                views.append(measure.session_view(session))
+                found.append(self._view(session))
             if number % 16 == 15:
                 await asyncio.sleep(0)  # a long list must not hold up begins and ends
-        return SessionList(sessions=views)
+        return SessionList(sessions=found)
 
     # --- Close ---
 
@@ -283,15 +287,17 @@ class Sessions:
 
     def _remove_cgroups(self, session: LiveSession) -> None:
         """Remove what is left, cgroups included that processes of the session made in it."""
-        self._core.on_closed(session)
-        self._core.watcher.forget(session)
+        core = self._core
+        core.on_closed(session)
+        core.watcher.forget(session)
+        core.registry.counted = core.registry.counted.plus(core.counts.close(session.runtime.id))
         session.closed = True
         for server in session.servers.values():
             server.cgroup.close()
         session.runtime.close()
         session.cgroup.close()
         with contextlib.suppress(CgroupGone):
-            self._core.root.cgroup.remove_tree(session.name)
+            core.root.cgroup.remove_tree(session.name)
 
 
 def came_from(peer: Peer, pids: Sequence[int]) -> Origin:

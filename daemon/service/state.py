@@ -20,6 +20,7 @@ from agentcg.daemon.messages import (
     Intent,
     Phase,
 )
+from agentcg.daemon.service.counts import NOTHING, Counted
 from agentcg.daemon.service.kept import Kept
 from agentcg.daemon.service.records import CallRecord, ServerRecord, SessionRecord
 from agentcg.errors import NotFound
@@ -81,6 +82,7 @@ class LiveSession:
     calls: dict[str, LiveCall] = field(default_factory=dict)
     servers: dict[str, LiveServer] = field(default_factory=dict)  # by name of the leaf
     sums: Counter[str] = field(default_factory=Counter)  # of its ended calls (totals.py)
+    counted: Counted = NOTHING  # the same
     actions: deque[Action] = field(default_factory=_actions)
     owners: tuple[Owner, ...] = field(init=False)
     """Its tenant, if it has one, and its user."""
@@ -189,6 +191,8 @@ class Registry:
         """Calls ended since the daemon started, by reason."""
         self.sums: Counter[str] = Counter()
         """Of all ended calls (totals.py)."""
+        self.counted = NOTHING
+        """Of them, and of agents of closed sessions."""
         self.calls_running = 0
         self.parents_waiting = 0
         """Running calls that cannot end before one that waits for room has begun."""

@@ -15,6 +15,7 @@ import msgspec
 from agentcg.cgroups import Cgroup
 from agentcg.daemon.messages import Account
 from agentcg.daemon.service import measure
+from agentcg.daemon.service.counts import Counted, Counts
 from agentcg.daemon.service.state import LiveCall, LiveSession, Registry
 from agentcg.daemon.service.tracking import Tracking
 
@@ -32,15 +33,30 @@ def remember(sums: Counter[str], used: Account) -> None:
         sums[name] += getattr(used, name) or 0
 
 
-def of_session(session: LiveSession, tracking: Tracking, now: float) -> Account:
+def of_session(session: LiveSession, tracking: Tracking, counts: Counts, now: float) -> Account:
     """What a session has used so far."""
     lived_s = now - session.record.opened_at
-    return _account(session.cgroup, session.sums, session.calls.values(), tracking, lived_s)
+    used = _account(session.cgroup, session.sums, session.calls.values(), tracking, lived_s)
+    return _with_counts(used, counted(session, counts))
 
 
-def of_host(root: Cgroup, registry: Registry, tracking: Tracking, lived_s: float) -> Account:
+def of_host(
+    root: Cgroup, registry: Registry, tracking: Tracking, counts: Counts, lived_s: float
+) -> Account:
     """What all sessions have used so far; `lived_s`: since the daemon started."""
-    return _account(root, registry.sums, registry.calls.values(), tracking, lived_s)
+    used = _account(root, registry.sums, registry.calls.values(), tracking, lived_s)
+    agents = counts.of_all((s.runtime.id for s in registry.sessions.values()), registry.counted)
+    return _with_counts(used, counts.of_all(registry.by_cgroup, agents))
+
+
+def counted(session: LiveSession, counts: Counts) -> Counted:
+    """What was counted of a session until the latest look: of its calls, and of the agent."""
+    live = (call.cgroup.id for call in session.calls.values())
+    return counts.of_all((session.runtime.id, *live), session.counted)
+
+
+def _with_counts(used: Account, counted: Counted) -> Account:
+    return msgspec.structs.replace(used, scheduled=counted.scheduled, delayed=counted.delayed)
 
 
 def _account(

@@ -313,10 +313,12 @@ def test_curl_is_all_it_takes(daemon: Daemon) -> None:
 
 
 def test_metrics_have_no_names_that_clients_chose(daemon: Daemon) -> None:
-    """The scrape has calls and sessions as figures, and no session's name as a label."""
+    """The scrape has calls and sessions as figures, and no session's name as a label; only what
+    the scheduler counts of each session has, and here it is not loaded."""
     name = fresh()
     daemon.open(name)
     text = daemon.get("/metrics").decode()
     assert "agentcg_calls_begun_total" in text
     assert 'agentcg_sessions{phase="thinking",priority="normal"}' in text
+    assert "agentcg_scheduler_loaded 0.0" in text
     assert name not in text

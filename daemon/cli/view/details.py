@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from agentcg.daemon.cli.view import figures
+from agentcg.daemon.cli.view.counted import words
 from agentcg.daemon.client.text import printable
 from agentcg.daemon.messages import Account, Call, Host, MemoryWait, Pressure, Session
 from agentcg.units import format_duration, format_size
@@ -202,6 +203,7 @@ def _use(account: Account) -> list[_Pair]:
         ("waited for", _times((account.run_queue_us, "a CPU"), (account.memory_some_us, "memory"),
                               (account.io_some_us, "io"))),
         ("frozen", _times((account.frozen_us, ""))),
+        ("scheduler", words(account.scheduled, account.delayed)),
     ]  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from agentcg.daemon.messages import Call, Session
-from agentcg.units import format_size
+from agentcg.daemon.messages import Call, Delayed, Scheduled, Session
+from agentcg.units import format_duration, format_size
 
 NEAR_LIMIT = 0.95  # of memory.max: the next step is reclaim or a kill
 PRESSED_PERCENT = 10.0  # PSI some avg10: a tenth of the time somebody waits for memory
@@ -95,6 +95,14 @@ def cpu_us(call: Call) -> int | None:
     """CPU time of a call, user and system."""
     user, system = call.account.cpu_user_us, call.account.cpu_system_us
     return None if user is None or system is None else user + system
+
+
+def total(counted: Scheduled | Delayed | None) -> str:
+    """How long tasks waited for a CPU, or were held up for memory, in all."""
+    if counted is None:
+        return "-"
+    total_us = counted.wait_us if isinstance(counted, Scheduled) else counted.total_us
+    return format_duration(total_us / 1e6)
 
 
 def tool_prefix(call: Call) -> str:

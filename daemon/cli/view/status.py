@@ -26,7 +26,7 @@ from agentcg.daemon.cli.view.figures import PHASE_STYLE, PRIORITY_STYLE, percent
 from agentcg.daemon.cli.view.fit import fit, pad, shorten_command
 from agentcg.daemon.cli.view.header import header
 from agentcg.daemon.cli.view.lists import found_table
-from agentcg.daemon.messages import Call, Session
+from agentcg.daemon.messages import Account, Call, Session
 from agentcg.units import format_duration, format_size
 
 WIDE = 110  # from here on there is room for peaks and processes
@@ -50,6 +50,8 @@ _MEMORY = _Figure("MEMORY", 9)
 _PEAK = _Figure("PEAK", 5)
 _PROCESSES = _Figure("PROCS", 5)
 _CPU = _Figure("CPU", 5)
+_WAIT = _Figure("WAIT", 5)
+_DELAY = _Figure("DELAY", 5)
 _STALL = _Figure("STALL", 5)
 _STATE = _Figure("STATE", 9, left=True)
 
@@ -91,7 +93,8 @@ class _Rows:
         self._cpu = cpu_percents(now, before)
         wide = width >= WIDE
         extra = (_PEAK, _PROCESSES) if wide else ()
-        self._figures = (_TIME, _MEMORY, *extra, _CPU, _STALL, _STATE)
+        counted = _counted(now) if wide else ()
+        self._figures = (_TIME, _MEMORY, *extra, _CPU, *counted, _STALL, _STATE)
         self._left = max(NAME_MIN, width - sum(figure.cells + 1 for figure in self._figures))
         self._width = width
         longest = max(cell_len(session.name) for session in now.sessions)
@@ -134,6 +137,8 @@ class _Rows:
                 _PEAK: (format_size(session.memory_peak_bytes), ""),
                 _PROCESSES: (str(session.processes), ""),
                 _CPU: (percent(self._cpu.get(session.name)), ""),
+                _WAIT: (figures.total(session.scheduled), ""),
+                _DELAY: (figures.total(session.delayed), ""),
                 _STALL: (percent(session.pressure.memory_some_avg10), ""),
                 _STATE: figures.session_state(session),
             },
@@ -154,6 +159,8 @@ class _Rows:
                 _PEAK: (format_size(call.account.memory_peak_bytes), ""),
                 _PROCESSES: (str(call.processes_now), ""),
                 _CPU: (percent(self._cpu.get(call.id)), ""),
+                _WAIT: (figures.total(call.account.scheduled), ""),
+                _DELAY: (figures.total(call.account.delayed), ""),
                 _STALL: (percent(figures.throttled_percent(call)), ""),
                 _STATE: figures.call_state(call),
             },
@@ -175,6 +182,14 @@ class _Rows:
         line.rstrip()
         line.truncate(self._width)
         return line
+
+
+def _counted(now: Snapshot) -> tuple[_Figure, ...]:
+    """Columns of the scheduler and of memory delay, where they are in force."""
+    parts: list[Session | Account] = [*now.sessions, *(call.account for call in now.calls)]
+    waits = (_WAIT,) if any(part.scheduled for part in parts) else ()
+    delays = (_DELAY,) if any(part.delayed for part in parts) else ()
+    return waits + delays
 
 
 def _call_order(call: Call) -> tuple[bool, float, str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from agentcg.daemon.cli.view.counted import words
 from agentcg.daemon.client.text import printable
 from agentcg.daemon.messages import Action, Call
 from agentcg.units import format_duration
@@ -32,6 +33,7 @@ def timeline(calls: Iterable[Call], actions: Iterable[Action]) -> list[Step]:
         if call.id not in told:  # its own actions were not asked for, or are too old to be kept
             steps.append(_granted(call))
         steps += _ended(call)
+        steps += _counted(call)
     return sorted(steps, key=lambda step: step.time)
 
 
@@ -62,6 +64,15 @@ def _ended(call: Call) -> Iterator[Step]:
     yield Step(call.ended_at, "end", _name(call), why)
     for feedback in call.feedback:
         yield Step(call.ended_at, feedback.code, _name(call), feedback.text)
+
+
+def _counted(call: Call) -> Iterator[Step]:
+    """What the scheduler and memory delay did with it, so far if it runs."""
+    account = call.account
+    told = words(account.scheduled, account.delayed)
+    if told is not None:
+        at = call.begun_at + account.wall_s if call.ended_at is None else call.ended_at
+        yield Step(at, "cpu", _name(call), told)
 
 
 def _name(call: Call) -> str:

@@ -8,9 +8,18 @@ import json
 import msgspec
 from msgspec.structs import replace
 
-from agentcg.daemon.messages import Action, ActionList, CallList, Feedback, HistoryList
+from agentcg.daemon.cli.view.counted import words
+from agentcg.daemon.messages import (
+    Action,
+    ActionList,
+    CallList,
+    Delayed,
+    Feedback,
+    HistoryList,
+    Scheduled,
+)
 from support.commandline import cli
-from support.examples import MIB, NOW, a_call, ended
+from support.examples import MIB, NOW, a_call, ended, with_account
 from support.scripted_daemon import ScriptedDaemon, problem
 
 FROZEN = Action(
@@ -66,6 +75,36 @@ def test_a_call_is_explained(daemon: ScriptedDaemon) -> None:
         "calls": [msgspec.to_builtins(CALL)],
         "actions": [msgspec.to_builtins(action) for action in actions],
     }
+
+
+RAN = Scheduled(run_us=1_200_000, wait_us=300_000, waits=40, longest_wait_us=20_000, boosts=14)
+HELD = Delayed(count=3, total_us=410_000, longest_us=200_000, overshoot_bytes=12 * MIB)
+
+
+def test_it_is_told_what_the_scheduler_did(daemon: ScriptedDaemon) -> None:
+    """Of a call that has ended, and of one that runs, so far: CPU time, waits, boosts, delays."""
+    line = (
+        "cpu        reviewer/k3f9a2b7c1 ran 1.2s, waited 300ms for a CPU (20ms longest), boosted "
+        "14 times, held up 3 times for memory: 410ms together, 200ms longest, 12M over at most"
+    )
+    daemon.on("GET", "/v1/calls/k3f9a2b7c1/actions", ActionList(actions=[]))
+    for call in (CALL, a_call()):
+        daemon.on("GET", "/v1/calls/k3f9a2b7c1", with_account(call, scheduled=RAN, delayed=HELD))
+        said = cli(daemon.path, "explain", "k3f9a2b7c1").stdout.splitlines()
+        assert line in [told[9:] for told in said]
+
+
+def test_what_did_not_happen_is_not_told() -> None:
+    """No scheduler, no words; one delay is told as one; a call without delays says nothing of
+    them."""
+    assert words(None, None) is None
+    once = Delayed(count=1, total_us=90_000, longest_us=90_000, overshoot_bytes=MIB)
+    assert words(None, once) == "held up once for memory: 90ms, 1.0M over at most"
+    quick = Scheduled(run_us=2000, wait_us=0, waits=0, longest_wait_us=0, boosts=0)
+    assert words(quick, replace(once, count=0)) == "ran 2ms"
+    assert words(replace(quick, wait_us=1000, waits=1, boosts=1), None) == (
+        "ran 2ms, waited 1ms for a CPU, boosted once"
+    )
 
 
 def test_a_session_is_explained(daemon: ScriptedDaemon) -> None:

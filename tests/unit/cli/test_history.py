@@ -12,13 +12,16 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from agentcg.daemon.messages import Forecast, Foreseen, HistoryList, Quantiles
+from agentcg.daemon.messages import Forecast, Foreseen, HistoryList, Quantiles, Scheduled
 from support.commandline import cli
 from support.examples import a_call, ended, with_account
 from support.scripted_daemon import Received, ScriptedDaemon
 
 MIB = 1 << 20
-LATEST = ended(a_call("bbbb"), exit_status=1, command='=cmd("x")\x1b[2J')
+RAN = Scheduled(run_us=5, wait_us=4, waits=3, longest_wait_us=2, boosts=1)
+LATEST = with_account(
+    ended(a_call("bbbb"), exit_status=1, command='=cmd("x")\x1b[2J'), scheduled=RAN
+)
 EARLIER = with_account(ended(a_call("aaaa")), memory_peak_bytes=None)
 
 
@@ -66,12 +69,15 @@ def test_pages_are_put_together(daemon: ScriptedDaemon) -> None:
 
 
 def test_csv(daemon: ScriptedDaemon) -> None:
-    """A title line, then a line each; not known is empty; no cell is taken for a formula."""
+    """A title line, then a line each; not known is empty; no cell is taken for a formula. What the
+    scheduler counted has columns of its own."""
     said = cli(with_calls(daemon).path, "history", "--csv").stdout
     first, second = csv.DictReader(io.StringIO(said))
     assert (first["id"], first["memory_peak_bytes"], first["exit_status"]) == ("aaaa", "", "0")
     assert first["ended_at"] == "2027-01-15T08:00:00.000+00:00"
     assert second["command"] == '\'=cmd("x")\\x1b[2J'
+    assert (first["scheduled_boosts"], first["delayed_count"]) == ("", "")
+    assert (second["scheduled_boosts"], second["scheduled_run_us"]) == ("1", "5")
     assert cli(daemon.path, "history", "--csv", "--json").exit_code == 2
 
 

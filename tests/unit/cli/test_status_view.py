@@ -13,7 +13,15 @@ from rich.cells import cell_len
 
 from agentcg.daemon.cli.snapshot import Snapshot, cpu_percents
 from agentcg.daemon.cli.view.status import page
-from agentcg.daemon.messages import Call, Control, MemoryWait, Pressure, Session
+from agentcg.daemon.messages import (
+    Call,
+    Control,
+    Delayed,
+    MemoryWait,
+    Pressure,
+    Scheduled,
+    Session,
+)
 from support.examples import MIB, NOW, a_call, a_health, a_host, a_session, ended, with_account
 
 
@@ -57,6 +65,20 @@ def test_more_columns_show_more() -> None:
     assert "PEAK PROCS" in lines[4]
     assert " 120M     2 " in row_of(lines, call.id)
     assert "test_status_view.py::test_more" in row_of(lines, call.id)
+
+
+def test_the_scheduler_has_columns_where_it_is_in_charge() -> None:
+    """How long tasks waited for a CPU and were held up for memory, in all; without the scheduler
+    there are no such columns, and on a narrow terminal no room for them."""
+    ran = Scheduled(run_us=1, wait_us=1_300_000, waits=9, longest_wait_us=1, boosts=0)
+    held = Delayed(count=3, total_us=410_000, longest_us=1, overshoot_bytes=1)
+    call = with_account(a_call(), scheduled=ran)
+    look = snapshot([a_session(scheduled=ran, delayed=held)], [call])
+    assert "  CPU  WAIT DELAY STALL" in shown(look, 120)[4]
+    assert "   10%  1.3s 410ms    0% ok" in row_of(shown(look, 120), "reviewer")
+    assert "   97%  1.3s     -    0% running" in row_of(shown(look, 120), call.id)
+    assert "WAIT" not in shown(look)[4]
+    assert "WAIT" not in shown(snapshot(calls=[a_call()]), 120)[4]
 
 
 def test_calls_stand_below_their_session() -> None:
