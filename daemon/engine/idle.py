@@ -79,7 +79,8 @@ def decide(
     rested = Window(rest_until=window.rest_until, rest_s=window.rest_s)
     if look.phase in ("calling", "paused"):
         return rested, None
-    if look.announced_in_s is not None and look.announced_in_s <= ahead_s:
+    # Looks are as far apart as that; so it is never later than `ahead_s` before.
+    if look.announced_in_s is not None and look.announced_in_s <= ahead_s + EVERY_S:
         taken = bool(window.began_bytes) and not window.back
         return replace(window, back=True), Deed("bring-back") if taken else None
     if window.back:  # it was announced and did not come

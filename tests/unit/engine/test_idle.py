@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcg.daemon.engine.idle import (
+    EVERY_S,
     LEFT_BYTES,
     PAGE_BYTES,
     REST_MOST_S,
@@ -108,10 +109,11 @@ def test_who_misses_it_is_left_alone_longer_each_time(changed: dict[str, object]
 
 
 def test_what_was_taken_is_brought_back_ahead_of_an_announced_call() -> None:
-    """Once, a second before it; from whom nothing was taken nothing is brought back; and who waits
-    in vain is asked again."""
+    """Once, a second before it or, since looks have a distance, a little sooner; from whom nothing
+    was taken nothing is brought back; and who waits in vain is asked again."""
     window, _ = played(3)
-    near = replace(WAITS, announced_in_s=1.0)
+    near = replace(WAITS, announced_in_s=1.0 + EVERY_S)
+    assert at(replace(near, announced_in_s=1.1 + EVERY_S), window, 109.9)[1] != Deed("bring-back")
     window, deed = at(near, window, 110.0)
     assert deed == Deed("bring-back")
     window, deed = at(replace(near, announced_in_s=0.5), window, 110.5)
