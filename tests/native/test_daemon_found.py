@@ -57,6 +57,10 @@ class Agent:
     def run(self, line: str) -> int:
         """Status of `line`."""
         self.say(line)
+        return self.status()
+
+    def status(self) -> int:
+        """Status of what it runs now, once that has ended."""
         assert self.process.stdout is not None
         return int(self.process.stdout.readline())
 
@@ -78,20 +82,24 @@ def agent(daemon: Daemon, **fields: object) -> Iterator[Agent]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         daemon.open(name, pids=[process.pid], **fields)
-        yield Agent(daemon, process, name)
-        process.kill()
-        daemon.ask("DELETE", f"/v1/sessions/{name}?kill=true")
+        try:
+            yield Agent(daemon, process, name)
+        finally:
+            process.kill()
+            daemon.ask("DELETE", f"/v1/sessions/{name}?kill=true")
 
 
-def test_each_shell_of_an_unknown_agent_is_a_call(daemon: Daemon) -> None:
+def test_each_shell_of_an_unknown_agent_is_a_call(daemon: Daemon, tmp_path: Path) -> None:
     """What an agent runs as `sh -c` has a leaf, a command, a status and an account of its own."""
     with agent(daemon) as unknown:
         for n in range(5):
-            assert unknown.run(f"{PLACED}; exit {n}") == n
-
-        for n in range(5):
-            command = f"{PLACED}; exit {n}"
-            until(lambda c=command: unknown.call(c)["state"] == "ended")
+            go = tmp_path / f"{n}"
+            command = f"until [ -e {go} ]; do sleep 0.05; done; exit {n}"
+            unknown.say(command)
+            until(lambda c=command: unknown.call(c)["placed_after_us"])  # type: ignore[misc]
+            go.touch()
+            assert unknown.status() == n
+            until(lambda c=command: unknown.call(c)["state"] == "ended")  # type: ignore[misc]
             call = unknown.call(command)
             assert (call["found"], call["client"], call["exit_status"]) == ("generic", "generic", n)
             assert (call["end_reason"], call["shared"]) == ("exited", False)
