@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scheduler with memory delay in storms: nothing warns, nothing stalls, nothing is left behind.
+"""The scheduler with memory delay in storms: nothing warns, no task waits for a second, nothing is
+left behind.
 
 `make test-stress` runs each storm for five minutes, the guest tier for some seconds. On a
 kernel without sched_ext there is nothing to load: `test_scheduler.py` shows what is said.
@@ -11,18 +12,22 @@ import contextlib
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import stalls
 from agentcg.bpf.scheduler import Scheduler, loaded
 from agentcg.cgroups import Cgroup
 from cgroup_support import own_cgroup, until
 from scheduler_support import PATIENCE_S, THERE, holder, replug_a_cpu
 from storms import KINDS, NAMES
 
+STALL_S = 1.0
 SECONDS = float(os.environ.get("AGENTCG_STRESS_SECONDS", "8"))
 STORMS = Path(__file__).parents[1] / "storms.py"
 BAD = re.compile(r"WARNING:|BUG:|Oops|rcu: INFO|blocked for more than|sched_ext: .*error|stall")
@@ -69,10 +74,11 @@ def storms(seconds: float) -> Iterator[tuple[Cgroup, list[subprocess.Popen[str]]
 
 def test_storms_leave_nothing_behind() -> None:
     """Forks, cgroups that come and go, weights, freezing, affinities, memory over a budget: the
-    scheduler stays in charge, the kernel does not complain, the maps hold no more than before."""
+    scheduler stays in charge, no task beside them waits for a second, the kernel does not complain,
+    the maps hold no more than before."""
     if not THERE:
         return
-    with no_complaints(), Scheduler.open() as scheduler:
+    with no_complaints(), Scheduler.open() as scheduler, no_stall() as high:
         assert scheduler.memory_delay is not None
         before = scheduler.entries()
         with storms(SECONDS) as (tree, running):
@@ -80,6 +86,7 @@ def test_storms_leave_nothing_behind() -> None:
             low_id = low.stat().st_ino
             scheduler.memory_delay.set(low_id, 8 << 20, 0, "low", 100_000_000)
             scheduler.favour(tree.id, True)
+            scheduler.favour(high.id, True)
             while any(one.poll() is None for one in running):
                 scheduler.memory_delay.heartbeat()
                 time.sleep(1)
@@ -87,8 +94,88 @@ def test_storms_leave_nothing_behind() -> None:
             assert delays is not None
             assert delays.count > 0
             scheduler.favour(tree.id, False)
+            scheduler.favour(high.id, False)
         until(lambda: not is_more(scheduler.entries(), before), PATIENCE_S)
         assert scheduler.ended() == ""
+
+
+class Watch:
+    """Tasks that want to run for a moment every 20 ms, and how long one of them had to wait.
+
+    One on each CPU, one on any, and one of an agent of high priority in `high`. `longest_s` and
+    `said` are there when it is over.
+    """
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self.said: list[str] = []
+        self.probes: dict[str, subprocess.Popen[str]] = {}
+        self.witnesses: list[subprocess.Popen[str]] = []
+
+    @contextlib.contextmanager
+    def during(self, high: Cgroup | None = None) -> Iterator[memoryview]:
+        """Until the end of the block; its witnesses' rounds."""
+        cpus = sorted(os.sched_getaffinity(0))
+        with tempfile.NamedTemporaryFile() as file, contextlib.ExitStack() as stack:
+            clock = stalls.make(Path(file.name))
+
+            def start(*words: object) -> subprocess.Popen[str]:
+                command = [sys.executable, "-I", "-S", stalls.__file__, *map(str, words)]
+                one = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                stack.enter_context(one)
+                stack.callback(one.kill)
+                return one
+
+            self.witnesses = [start("witness", file.name, cpu) for cpu in cpus]
+            until(lambda: all(clock[cpu] for cpu in cpus), PATIENCE_S)
+            self.probes = {f"CPU {cpu}": start("probe", file.name, cpu) for cpu in cpus}
+            self.probes["any CPU"] = start("probe", file.name)
+            if high is not None:
+                self.probes["high"] = start("probe", file.name)
+                high.place(self.probes["high"].pid)
+            for one in self.probes.values():
+                assert one.stdout is not None
+                assert one.stdout.readline() == "begun\n"
+            yield clock
+            clock[stalls.OVER] = 1
+            for name, one in self.probes.items():
+                rounds, overslept, overslept_ms = map(int, one.communicate()[0].split())
+                self.longest_s = max(self.longest_s, overslept * stalls.PACE_S)
+                self.said.append(
+                    f"{name}: {rounds} rounds, waited {overslept * stalls.PACE_S:.2f} s at most "
+                    f"({overslept_ms} ms on the wall)"
+                )
+        print(*self.said, sep="\n")
+
+
+@contextlib.contextmanager
+def no_stall() -> Iterator[Cgroup]:
+    """No task outside of the storms waits for a second; the cgroup of an agent of high priority."""
+    watch = Watch()
+    with own_cgroup() as high:
+        (high.path / "cpu.weight").write_text("1000")
+        with watch.during(high):
+            yield high
+    assert watch.longest_s < STALL_S, watch.said
+
+
+def test_a_stall_is_noticed() -> None:
+    """A probe that is stopped for a second is told; a CPU that is not there, so that its witness
+    stands still with it, is not."""
+    for stopped_too, told in ((False, True), (True, False)):
+        watch = Watch()
+        with watch.during() as clock:
+            probe, witnesses = watch.probes["CPU 0"], watch.witnesses if stopped_too else []
+            for one in (*witnesses, probe):
+                one.send_signal(signal.SIGSTOP)
+            if stopped_too:
+                time.sleep(2 * STALL_S)
+            else:
+                enough = clock[0] + 2 * STALL_S / stalls.PACE_S
+                until(lambda enough=enough: clock[0] > enough, PATIENCE_S)
+            for one in (probe, *witnesses):
+                one.send_signal(signal.SIGCONT)
+        assert (watch.longest_s >= STALL_S) is told, watch.said
 
 
 def is_more(now: dict[str, int], before: dict[str, int]) -> bool:
@@ -98,10 +185,11 @@ def is_more(now: dict[str, int], before: dict[str, int]) -> bool:
 
 def test_it_may_end_in_a_storm() -> None:
     """SIGKILL of its holder and a CPU that goes and comes, at any moment, with tasks that wait and
-    tasks that are delayed: the kernel's own scheduler takes over, ours is loaded again at once."""
+    tasks that are delayed: the kernel's own scheduler takes over, ours is loaded again at once, and
+    no task beside them waits for a second."""
     if not THERE:
         return
-    with no_complaints(), storms(SECONDS) as (tree, running):
+    with no_complaints(), no_stall(), storms(SECONDS) as (tree, running):
         budget = f"s.memory_delay.set({(tree.path / 'b').stat().st_ino}, 8 << 20, 0, 'low'); "
         while any(one.poll() is None for one in running):
             with holder(budget) as child:
