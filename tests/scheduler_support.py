@@ -11,7 +11,9 @@ from pathlib import Path
 
 from agentcg.bpf.scheduler import SCHED_EXT, loaded
 from cgroup_support import until
+from daemon_support import Api
 
+DROP_IN = Path("/run/systemd/system/agentcgd.service.d/scheduler.conf")
 THERE = SCHED_EXT.is_dir()
 PATIENCE_S = 300.0  # the guest is emulated; only ever spent by a failure
 SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
@@ -33,3 +35,32 @@ def holder(then: str = "") -> Iterator[subprocess.Popen[bytes]]:
 def replug_a_cpu() -> None:
     for state in "01":
         SECOND_CPU.write_text(state)
+
+
+def times_loaded() -> int:
+    return int((SCHED_EXT / "enable_seq").read_text())
+
+
+@contextlib.contextmanager
+def daemon_with(*options: str) -> Iterator[Api]:
+    """The unit's daemon with more options, as a drop-in gives them."""
+    DROP_IN.parent.mkdir(parents=True, exist_ok=True)
+    command = f"ExecStart=\nExecStart=agentcgd {' '.join(options)}"
+    DROP_IN.write_text(f"[Service]\n{command}\nTimeoutStartSec={PATIENCE_S:.0f}\n")
+    try:
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        subprocess.run(["systemctl", "restart", "agentcgd"], check=True)
+        yield Api(Path("/run/agentcg/agentcg.sock"))
+    finally:
+        DROP_IN.unlink()
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        subprocess.run(["systemctl", "stop", "agentcgd"], check=True)
+
+
+def control(daemon: Api, name: str = "scheduler") -> dict[str, str]:
+    """What doctor shows of it; nothing while the daemon does not answer."""
+    try:
+        found = daemon.get("/v1/health")["controls"]
+    except OSError:
+        return {"state": "", "detail": ""}
+    return next(one for one in found if one["name"] == name)

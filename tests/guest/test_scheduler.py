@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from agentcg.bpf.scheduler import (
-    SCHED_EXT,
     STRETCH_NS,
     CpuUse,
     Scheduler,
@@ -27,10 +26,17 @@ from agentcg.bpf.scheduler import (
 from agentcg.cgroups import Cgroup, Limits
 from agentcg.errors import BpfError
 from cgroup_support import own_cgroup, until
-from daemon_support import Api, fresh
-from scheduler_support import PATIENCE_S, THERE, holder, replug_a_cpu
+from daemon_support import fresh
+from scheduler_support import (
+    PATIENCE_S,
+    THERE,
+    control,
+    daemon_with,
+    holder,
+    replug_a_cpu,
+    times_loaded,
+)
 
-DROP_IN = Path("/run/systemd/system/agentcgd.service.d/scheduler.conf")
 BUSY = "while True: pass"
 # A child in each of the cgroups that are given.
 CROWD = """
@@ -68,10 +74,6 @@ def busy(cgroup: Cgroup, count: int) -> Iterator[None]:
             stack.callback(child.kill)
             cgroup.place(child.pid)
         yield
-
-
-def times_loaded() -> int:
-    return int((SCHED_EXT / "enable_seq").read_text())
 
 
 def cpu_us(cgroup: Cgroup) -> int:
@@ -261,41 +263,21 @@ def test_sysrq_takes_it_out_and_the_reason_is_read() -> None:
         until(lambda: loaded() is None, PATIENCE_S)
 
 
-@contextlib.contextmanager
-def daemon_with(*options: str) -> Iterator[Api]:
-    """The unit's daemon with more options, as a drop-in gives them."""
-    DROP_IN.parent.mkdir(parents=True, exist_ok=True)
-    DROP_IN.write_text(f"[Service]\nExecStart=\nExecStart=agentcgd {' '.join(options)}\n")
-    try:
-        subprocess.run(["systemctl", "daemon-reload"], check=True)
-        subprocess.run(["systemctl", "restart", "agentcgd"], check=True)
-        yield Api(Path("/run/agentcg/agentcg.sock"))
-    finally:
-        DROP_IN.unlink()
-        subprocess.run(["systemctl", "daemon-reload"], check=True)
-        subprocess.run(["systemctl", "stop", "agentcgd"], check=True)
-
-
 def test_the_daemon_loads_it_on_request_and_says_so() -> None:
     """`--scheduler auto`, with the capabilities of the unit: doctor shows it in force; where it
     cannot be, why, and nothing else changes. When a CPU comes
     or goes, which ends it, it is loaded again. It goes with the daemon."""
     with daemon_with("--bpf off --scheduler auto") as daemon:
-
-        def control() -> dict[str, str]:
-            found = daemon.get("/v1/health")["controls"]
-            return next(one for one in found if one["name"] == "scheduler")
-
         if THERE:
-            until(lambda: control()["state"] == "enforced", PATIENCE_S)
+            until(lambda: control(daemon)["state"] == "enforced", PATIENCE_S)
             assert loaded() == "agentcg"
             before = times_loaded()
             replug_a_cpu()
             until(lambda: times_loaded() > before, PATIENCE_S)
-            until(lambda: control()["state"] == "enforced", PATIENCE_S)
+            until(lambda: control(daemon)["state"] == "enforced", PATIENCE_S)
         else:
-            until(lambda: "no sched_ext" in control()["detail"], PATIENCE_S)
-            assert control()["state"] == "off"
+            until(lambda: "no sched_ext" in control(daemon)["detail"], PATIENCE_S)
+            assert control(daemon)["state"] == "off"
         name = fresh()
         daemon.open(name)
         assert daemon.begin(name)["grant"]

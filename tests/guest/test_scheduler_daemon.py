@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon that holds the scheduler: what it shows of calls, and how it lives with its end.
+
+On a kernel without sched_ext nothing is counted, and there is nothing that could end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agentcg.bpf.scheduler import loaded
+from cgroup_support import until
+from daemon_support import Api, fresh
+from scheduler_support import PATIENCE_S, THERE, control, daemon_with, times_loaded
+
+MIB = 1 << 20
+# Computes for a while beside another thread that does, and grows far beyond its grant.
+WORK = """
+import sys, threading, time
+sys.stdin.readline()
+def compute():
+    while time.process_time() < 1: pass
+other = threading.Thread(target=compute)
+other.start(); compute(); other.join()
+kept = [bytearray(b"x" * (1 << 20)) for _ in range(40)]
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Api]:
+    """The unit's daemon, in charge where the kernel has sched_ext."""
+    with daemon_with("--bpf off --scheduler auto") as api:
+        if THERE:
+            until(lambda: control(api)["state"] == "enforced", PATIENCE_S)
+        yield api
+
+
+def agentcg(*words: str) -> str:
+    done = subprocess.run(["agentcg", *words], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
+    """Run time, waits, boosts and delays of a call that grows over its grant: in its account while
+    it runs, when it has ended, and of its session; in `explain` and in /metrics. Without sched_ext
+    there is none of it."""
+    name = fresh()
+    daemon.open(name, priority="low")
+    with subprocess.Popen([sys.executable, "-S", "-c", WORK], stdin=subprocess.PIPE) as tool:
+        call = daemon.begin(name, pid=tool.pid, memory_bytes=24 * MIB)
+        assert tool.stdin is not None
+        tool.stdin.write(b"\n")
+        tool.stdin.flush()
+        if THERE:
+            until(lambda: shown(daemon, call["id"])["scheduled"], PATIENCE_S)
+        tool.communicate(timeout=PATIENCE_S)
+        ended = daemon.end(call["id"], exit_status=0)["account"]
+    session = next(s for s in daemon.get("/v1/sessions")["sessions"] if s["name"] == name)
+    explained, metrics = agentcg("explain", call["id"]), daemon.get("/metrics").decode()
+    label = f'{{session="{name}"}}'
+    if not THERE:
+        assert (ended["scheduled"], ended["delayed"], session["scheduled"]) == (None, None, None)
+        assert "cpu" not in {line.split()[1] for line in explained.splitlines()}
+        assert label not in metrics
+        return
+    scheduled, delayed = ended["scheduled"], ended["delayed"]
+    used_us = ended["cpu_user_us"] + ended["cpu_system_us"]
+    assert abs(scheduled["run_us"] - used_us) < 0.2 * used_us
+    assert scheduled["boosts"] > 0  # its first stretch
+    assert scheduled["waits"] > 0
+    assert 0 < scheduled["longest_wait_us"] <= scheduled["wait_us"]
+    assert delayed["count"] > 0
+    assert 0 < delayed["longest_us"] <= delayed["total_us"]
+    assert 0 < delayed["overshoot_bytes"] < 16 * MIB
+    assert shown(daemon, call["id"]) == ended
+    assert session["scheduled"]["run_us"] >= scheduled["run_us"]
+    assert session["delayed"] == delayed
+    print(explained)
+    assert " for memory: " in explained
+    assert f"agentcg_session_memory_delays_total{label} {float(delayed['count'])}" in metrics
+    daemon.good("DELETE", f"/v1/sessions/{name}?kill=true")
+    assert label not in daemon.get("/metrics").decode()
+
+
+def shown(daemon: Api, call: str) -> Any:
+    return daemon.get(f"/v1/calls/{call}")["account"]
+
+
+def test_a_daemon_that_hangs_is_replaced(daemon: Api) -> None:
+    """Stopped, it leaves the scheduler in charge; the service manager's watchdog ends it, the
+    kernel's own takes over, and the next daemon loads it again. So it goes after a kill."""
+    if not THERE:
+        assert loaded() is None
+        return
+    for signal in ("STOP", "KILL"):
+        before = times_loaded()
+        pid = main_pid()
+        subprocess.run(["systemctl", "kill", f"--signal={signal}", "agentcgd"], check=True)
+        if signal == "STOP":
+            subprocess.run([sys.executable, "-c", "print(sum(range(100000)))"], check=True)
+            assert (loaded(), main_pid()) == ("agentcg", pid)
+        until(lambda before=before: times_loaded() > before, PATIENCE_S)
+        until(lambda: control(daemon)["state"] == "enforced", PATIENCE_S)
+        assert main_pid() != pid
+        assert times_loaded() == before + 1
+
+
+def main_pid() -> str:
+    words = ["systemctl", "show", "--property=MainPID", "--value", "agentcgd"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
