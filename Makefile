@@ -21,7 +21,11 @@ help: ## list the targets
 # --- Set-up --------------------------------------------------------------------------------
 
 $(STAMPS)/packages: tests/packages.txt tests/setup
-	@tests/setup packages
+	@tests/setup packages packages
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/packages-clients: tests/packages-clients.txt tests/setup | $(STAMPS)/packages
+	@tests/setup packages packages-clients
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/venv: pyproject.toml tests/setup | $(STAMPS)/packages
@@ -59,12 +63,12 @@ native: objects ## tests with cgroups and BPF on this machine's own kernel, as r
 	$(BIN)/pytest tests/native $(PYTEST)
 
 .PHONY: clients
-clients: $(STAMPS)/venv ## two real clients (npm, PyPI) against a scripted model, as root
+clients: $(STAMPS)/venv $(STAMPS)/packages-clients ## two real clients (npm, PyPI) against a scripted model, as root
 	$(BIN)/pytest tests/clients/test_short.py tests/clients/test_hooks.py \
 		tests/clients/test_shell.py tests/clients/test_mcp.py $(PYTEST)
 
 .PHONY: test-clients
-test-clients: test-clients-guest ## all real clients; the table of docs/clients.md
+test-clients: test-clients-guest $(STAMPS)/packages-clients ## all real clients; the table of docs/clients.md
 	$(BIN)/pytest tests/clients/test_all.py tests/clients/test_integrations.py \
 		tests/clients/test_more_hooks.py $(PYTEST)
 	@cat .cache/clients/table.md
@@ -76,7 +80,7 @@ test-clients-guest: guest-build $(STAMPS)/venv ## three real clients on the serv
 		python3 -m pytest tests/clients/guest $(PYTEST)
 
 .PHONY: clients-latest
-clients-latest: $(STAMPS)/venv ## the same with their newest versions
+clients-latest: $(STAMPS)/venv $(STAMPS)/packages-clients ## the same with their newest versions
 	AGENTCG_CLIENTS_LATEST=1 $(BIN)/pytest tests/clients/test_all.py $(PYTEST)
 	@cat .cache/clients/table.md
 
@@ -103,7 +107,7 @@ test-stress: guest-build ## ten minutes of storms under the scheduler with memor
 		python3 -m pytest tests/guest/test_stress.py --durations=2 $(PYTEST)
 
 .PHONY: browser
-browser: $(STAMPS)/venv ## the page of agentcg report in headless Chromium
+browser: $(STAMPS)/venv $(STAMPS)/packages-clients ## the page of agentcg report in headless Chromium
 	$(BIN)/pytest tests/browser $(PYTEST)
 
 # --- Running -------------------------------------------------------------------------------

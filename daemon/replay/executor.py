@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from agentcg.errors import AgentcgError, CgroupError
 AGENT_MODULE = "agentcg.daemon.replay.agent"
 PREPARE_TIMEOUT_S = 120.0
 WATCH_S = 0.2  # between two looks at the sessions
-STALL_FACTOR = 10.0  # a session that takes so many times its plan, and a minute, is stalled
+STALL_FACTOR = 10.0  # without progress for so many times the plan, and a minute: stalled
 STALL_EXTRA_S = 60.0
 START_MARGIN_S = 0.05  # all agents are awake before the common start
 
@@ -84,6 +84,22 @@ class Observed:
         return Glimpse(self.player.priority, self.player.plan.name, self.state, done, calls, memory)
 
 
+class Patience:
+    """How long to watch a play: a machine may be slow, but something has to get on."""
+
+    def __init__(self, most_s: float, now_s: float) -> None:
+        self._most_s = most_s
+        self._since_s = now_s
+        self._seen: list[tuple[str, int]] = []
+
+    def is_over(self, now_s: float, glimpses: Sequence[Glimpse]) -> bool:
+        """Whether no session has ended, and none of their calls, for longer than that."""
+        seen = [(glimpse.state, glimpse.calls_done) for glimpse in glimpses]
+        if seen != self._seen:
+            self._seen, self._since_s = seen, now_s
+        return now_s - self._since_s > self._most_s
+
+
 class Run:
     """Plays sessions under a control. `play` once, read, `close`; a context manager.
 
@@ -113,14 +129,15 @@ class Run:
         self._await_ready()
         begun_s = self._go()
         longest_s = max(player.plan.delay_s + player.plan.duration_s for player in players)
-        until_s = begun_s + longest_s * STALL_FACTOR + STALL_EXTRA_S
+        patience = Patience(longest_s * STALL_FACTOR + STALL_EXTRA_S, begun_s)
         while any(seen.exit_status is None for seen in self._sessions):
             now_s = time.monotonic()
-            if now_s > until_s:
+            glimpses = [seen.glimpse() for seen in self._sessions]
+            if patience.is_over(now_s, glimpses):
                 break
             self._wait(WATCH_S)
             if look is not None:
-                look(now_s - begun_s, [seen.glimpse() for seen in self._sessions])
+                look(now_s - begun_s, glimpses)
         for seen in self._sessions:
             seen.usage = seen.place.session.usage()
         self.shared = (before, self._control.usage())

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from agentcg.daemon.replay.board import AgentWord, Board, CallWord
 from agentcg.daemon.replay.command import replay
-from agentcg.daemon.replay.executor import Glimpse
+from agentcg.daemon.replay.executor import Glimpse, Patience
 from agentcg.daemon.replay.load import Memory, content
 from agentcg.daemon.replay.plan import Plan, Shape, Step, build
 from agentcg.daemon.replay.report import progress
@@ -28,6 +28,19 @@ def plan() -> Plan:
         [shell("a", 1.5, 2.3), shell("b", 4.5, 5.3)],
     )
     return build(recorded, Shape())
+
+
+def test_a_slow_machine_is_waited_for_as_long_as_calls_end() -> None:
+    """A call ends after 9 s and another 9 s later; nothing for more than 10 s is too long."""
+
+    def at(*done: int) -> list[Glimpse]:
+        return [Glimpse("low", "t", "running", calls, 9, None) for calls in done]
+
+    patience = Patience(10.0, 100.0)
+    assert not patience.is_over(109.0, at(0, 1))
+    assert not patience.is_over(118.0, at(0, 2))
+    assert not patience.is_over(128.0, at(0, 2))
+    assert patience.is_over(128.1, at(0, 2))
 
 
 def test_a_board_keeps_what_a_killed_process_wrote() -> None:
