@@ -14,10 +14,9 @@ from agentcg.bpf.scheduler_records import DelayEventRecord
 PROGRAM = "agentcg_charge"
 SWEEP_NS = 10_000_000
 """So long at most until a delay ends whose reason is gone, or whose task is killed."""
-NEEDED = (
-    "page_counter_try_charge", "bpf_task_work_schedule_resume", "bpf_local_irq_save",
-    "scx_bpf_dsq_move_vtime",
-)  # fmt: skip
+TO_STOP = ("bpf_task_work_schedule_resume", "bpf_local_irq_save", "scx_bpf_dsq_move_vtime")
+"""Kernel functions by which a task is stopped at its return to user mode: Linux 7.0."""
+NEEDED = ("page_counter_try_charge", *TO_STOP)
 _EVENTS_PER_POLL = 4096
 
 
@@ -36,9 +35,18 @@ class DelayEvent:
 
 def absence() -> str:
     """Why a kernel with sched_ext cannot delay charges, or "" if nothing speaks against it."""
+    return _lacking(NEEDED)
+
+
+def cannot_stop() -> str:
+    """The same of cpu.max, which needs less."""
+    return _lacking(TO_STOP)
+
+
+def _lacking(names: tuple[str, ...]) -> str:
     try:
         with btf.Btf.vmlinux() as kernel:
-            missing = [name for name in NEEDED if not kernel.has_function(name)]
+            missing = [name for name in names if not kernel.has_function(name)]
     except OSError as error:
         return f"{error.filename}: {error.strerror}; CONFIG_DEBUG_INFO_BTF=y is needed"
     return f"this kernel lacks {', '.join(missing)} (Linux 7.0 has them)" if missing else ""

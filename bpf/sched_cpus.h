@@ -56,8 +56,11 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
-/* Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by. */
-static __always_inline void charge(struct task *t, struct agentcg_node *n, struct cpu *c, u64 now)
+/*
+ * Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by. Until
+ * when the cgroup has to wait because of cpu.max; 0: it has not.
+ */
+static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct cpu *c, u64 now)
 {
 	u64 used = now - t->started_ns;
 	s64 unused = t->boost_ns - used;
@@ -68,11 +71,12 @@ static __always_inline void charge(struct task *t, struct agentcg_node *n, struc
 		t->flat_vtime += virtual(used, flat_share(t, n));
 	__sync_fetch_and_add(&n->vtime, virtual(used, share_of(t->slot)));
 	__sync_fetch_and_add(&n->run_ns, used);
-	if (!t->boost_ns)
-		return;
-	t->boost_ns = 0;
-	__sync_fetch_and_add(&n->boost_ns, unused);
-	__sync_fetch_and_add(&c->boost_ns, unused);
+	if (t->boost_ns) {
+		t->boost_ns = 0;
+		__sync_fetch_and_add(&n->boost_ns, unused);
+		__sync_fetch_and_add(&c->boost_ns, unused);
+	}
+	return state.bandwidths ? spend(t->slot, used) : 0;
 }
 
 /* --- The boost ------------------------------------------------------------------------------ */
@@ -130,7 +134,7 @@ static __always_inline bool boost(struct task_struct *p, struct task *t, struct 
 {
 	struct cpu *c = cpu_at(scx_bpf_task_cpu(p));
 
-	if (!c || !take_boost(t, n, c, bpf_ktime_get_ns()))
+	if (!c || !take_boost(t, n, c, now_ns()))
 		return false;
 	if (c->busy && !c->urgent)
 		enq_flags |= SCX_ENQ_PREEMPT;
@@ -140,25 +144,51 @@ static __always_inline bool boost(struct task_struct *p, struct task *t, struct 
 
 /* --- Taking over ---------------------------------------------------------------------------- */
 
-/* Of whatever runs on the CPU, with what it has had since it began. */
-static __always_inline u64 vtime_now(struct cpu *c)
+/* Whether a task that wakes in `slot` comes before what runs there, with what that has had. */
+static __always_inline bool comes_first(struct cpu *c, u32 slot, u64 vtime)
 {
-	return c->vtime + virtual(bpf_ktime_get_ns() - c->started_ns, share_of(c->slot));
+	u64 had;
+
+	if (!c->busy || c->urgent)
+		return false;
+	had = now_ns() - c->started_ns;
+	if (c->slot == slot) /* of one cgroup: by turns */
+		return had > settings.slice_ns / 2;
+	vtime += settings.slice_ns / 2;
+	return before(vtime, c->vtime) || before(vtime, c->vtime + virtual(had, share_of(c->slot)));
 }
 
 /* A waking task whose cgroup is behind the one that runs on its CPU takes over. */
-static __always_inline void preempt(struct task_struct *p, u64 vtime)
+static __always_inline void preempt(struct task_struct *p, u32 slot, u64 vtime)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
 	struct cpu *c = cpu_at(cpu);
 
-	if (!c || !c->busy || c->urgent)
-		return;
-	vtime += settings.slice_ns / 2;
-	if (!before(vtime, c->vtime) && !before(vtime, vtime_now(c)))
+	if (!c || !comes_first(c, slot, vtime))
 		return;
 	count(&state.preempted);
 	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
+}
+
+/*
+ * A task that wakes, and runs on `cpu` or nowhere: where nothing waits there is nothing to put in
+ * order, and it follows what runs there without a turn. It is given a millisecond, and so is only
+ * one at a time: what comes meanwhile waits no longer for it than for a boost.
+ */
+static __always_inline bool follow(struct task_struct *p, struct task *t, struct agentcg_node *n,
+				   s32 cpu, u64 enq_flags)
+{
+	struct cpu *c = cpu_at(cpu);
+
+	if (!c || nr_turns || nr_pinned > 0 ||
+	    scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0)
+		return false;
+	if (comes_first(c, t->slot, n->vtime)) {
+		count(&state.preempted);
+		enq_flags |= SCX_ENQ_PREEMPT;
+	}
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.boost_ns, enq_flags);
+	return true;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Memory delay: who allocates over a budget waits a moment, where it returns to user mode.
+ * Delays: who allocates over a budget waits a moment, where it returns to user mode.
  *
  * `agentcg_charge` sees a charge that exceeds a budget and asks for a callback at the task's
  * return to user mode. The callback settles how long the task waits and has its CPU preempted;
@@ -14,10 +14,12 @@
 #define AGENTCG_SCHED_DELAY_H
 
 #include "budgets.h"
+#include "sched_quota.h"
 #include "sched_turns.h"
 
 #define DELAY_QUEUE 0x300000000ULL
 #define SWEEP_TASKS 256 /* looked at in one go */
+#define NO_BUDGET 0 /* who waits for cpu.max exceeds none */
 #define MIN_DELAY_NS (NSEC_PER_MSEC / 10) /* less is not worth two context switches */
 
 struct {
@@ -134,19 +136,22 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 		return;
 	record_delay(p, t, now);
 	t->delay_until_ns = 0;
-	t->ready_ns = now;
+	t->ready_ns = now_ns();
 	if (!unrestricted(p)) {
 		cpu = scx_bpf_task_cpu(p);
 		t->flat_vtime = bounded(t->pinned ? t->flat_vtime : n->vtime, settings.credit_ns,
 					settings.slice_ns, flat_share(t, n));
 		t->pinned = 1;
+		set_queued(t, n, OF_CPU);
 		scx_bpf_dsq_move_set_vtime(it, t->flat_vtime);
 		if (scx_bpf_dsq_move_vtime(it, p, CPU_QUEUE + cpu, 0))
 			scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+		else
+			set_dequeued(t);
 		return;
 	}
 	t->pinned = 0;
-	set_queued(t, n);
+	set_queued(t, n, OF_CGROUP);
 	scx_bpf_dsq_move_set_vtime(it, t->vtime);
 	if (!scx_bpf_dsq_move_vtime(it, p, NODE_QUEUE + t->slot, 0)) {
 		set_dequeued(t);
@@ -178,7 +183,10 @@ static int sweep(void *map, u32 *key, struct delay_timer *timer)
 		if (!t)
 			continue;
 		if (t->delay_until_ns > now && !interrupted(p)) {
-			judge(memcg_of(p), 0, &v);
+			if (t->delay_cgroup_id == NO_BUDGET)
+				v.delay_ns = spend(t->slot, 0);
+			else
+				judge(memcg_of(p), 0, &v);
 			if (v.delay_ns) {
 				if (!next)
 					next = t->delay_until_ns;
@@ -231,8 +239,8 @@ static int settle_delay(struct bpf_map *map, void *key, void *value)
 	return 0;
 }
 
-static __always_inline void request_delay(struct task_struct *p, struct task *t, struct verdict *v,
-					  u64 now)
+/* Have the task, which runs, stopped for so long where it returns to user mode. */
+static __always_inline void request_delay(struct task_struct *p, struct task *t, u64 delay_ns)
 {
 	u32 pid = p->pid;
 	struct work none = {}, *w = bpf_map_lookup_elem(&works, &pid);
@@ -247,14 +255,27 @@ static __always_inline void request_delay(struct task_struct *p, struct task *t,
 		if (!w)
 			return;
 	}
-	t->delay_cgroup_id = v->cgroup_id;
-	t->delay_over_bytes = v->over_bytes;
-	t->delay_noticed_ns = now;
-	t->delay_ns = v->delay_ns;
+	t->delay_ns = delay_ns;
 	if (bpf_task_work_schedule_resume(p, &w->work, &works, settle_delay)) {
 		t->delay_ns = 0;
 		count(&state.delays_refused);
 	}
+}
+
+/* A task that runs, of a cgroup whose cpu.max is used up until then. */
+static __always_inline void throttle(struct task_struct *p, struct task *t, u64 until)
+{
+	u64 now;
+
+	if (!bpf_task_work_schedule_resume || !bpf_local_irq_save) /* user space tells (memory_delay.py) */
+		return;
+	if (!until || t->delay_ns || t->delay_until_ns || (p->flags & (PF_KTHREAD | PF_EXITING)))
+		return;
+	now = bpf_ktime_get_ns();
+	if (until <= now)
+		return;
+	t->delay_cgroup_id = NO_BUDGET;
+	request_delay(p, t, until - now < MAX_DELAY_NS ? until - now : MAX_DELAY_NS);
 }
 
 /* Called for every batch of charges that the CPU's stock does not cover (64 pages). */
@@ -284,8 +305,12 @@ int BPF_PROG(agentcg_charge, struct page_counter *counter, unsigned long nr_page
 	if (v.delay_ns < MIN_DELAY_NS)
 		return 0;
 	now = bpf_ktime_get_ns();
-	if (!expired(now))
-		request_delay(p, t, &v, now);
+	if (expired(now))
+		return 0;
+	t->delay_cgroup_id = v.cgroup_id;
+	t->delay_over_bytes = v.over_bytes;
+	t->delay_noticed_ns = now;
+	request_delay(p, t, v.delay_ns);
 	return 0;
 }
 

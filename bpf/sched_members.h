@@ -96,9 +96,9 @@ s32 SLEEPABLE_OP(cgroup_init)(agentcg_cgroup_init, struct cgroup *cgrp,
 	n->vtime = state.vnow;
 	n->refs = 1;
 	n->boost_ns = settings.stretch_ns;
-	n->boosted_at_ns = bpf_ktime_get_ns();
+	n->boosted_at_ns = now_ns();
 	if (bpf_core_field_exists(args->bw_quota_us))
-		set_bandwidth(n, args->bw_quota_us);
+		set_quota(n, slot, args->bw_period_us, args->bw_quota_us, args->bw_burst_us);
 	count(&state.nodes);
 	bpf_map_update_elem(&slots, &id, &slot, BPF_ANY);
 	return 0;
@@ -131,10 +131,11 @@ void OP(cgroup_set_bandwidth)(agentcg_cgroup_set_bandwidth, struct cgroup *cgrp,
 			      u64 quota_us, u64 burst_us)
 {
 	u64 id = cgrp->kn->id;
-	struct agentcg_node *n = node_at(slot_of(id));
+	u32 slot = slot_of(id);
+	struct agentcg_node *n = node_at(slot);
 
 	if (n && n->cgroup_id == id)
-		set_bandwidth(n, quota_us);
+		set_quota(n, slot, period_us, quota_us, burst_us);
 }
 
 void OP(cgroup_set_idle)(agentcg_cgroup_set_idle, struct cgroup *cgrp, bool idle)

@@ -57,6 +57,9 @@ struct {
 	__type(value, u32);
 } free_slots SEC(".maps"); /* used before; a queue, so that reuse comes late */
 
+enum queue { NO_QUEUE, OF_CGROUP, OF_CPU };
+s64 nr_pinned; /* tasks that wait in queues of CPUs */
+
 struct task {
 	u64 started_ns; /* since when its time is to be charged */
 	u64 ready_ns;   /* since when it waits for a CPU; 0: it does not */
@@ -64,7 +67,7 @@ struct task {
 	u64 flat_vtime; /* while pinned: among all that wait on a CPU */
 	u32 slot;
 	u32 weight; /* as it counts in own_weight; 0: not runnable */
-	u32 queued; /* it counts in `queued` of its node */
+	u32 queued; /* enum queue: where it is counted as waiting */
 	u32 pinned; /* it waits in a CPU's queue, not in its cgroup's */
 	u32 has_work;
 	u64 boost_ns; /* what it may run for by a boost; 0: it does not */
@@ -91,6 +94,12 @@ static __always_inline struct agentcg_node *node_at(u32 slot)
 static __always_inline struct task *task_of(struct task_struct *p)
 {
 	return bpf_task_storage_get(&tasks, p, NULL, 0);
+}
+
+/* Nanoseconds of the CPU's clock as it was last read; of its own, not of CLOCK_MONOTONIC. */
+static __always_inline u64 now_ns(void)
+{
+	return scx_bpf_now ? scx_bpf_now() : bpf_ktime_get_ns();
 }
 
 static __always_inline bool before(u64 a, u64 b)
@@ -179,14 +188,13 @@ static __noinline u64 share_of(u32 slot)
 {
 	struct agentcg_node *n = node_at(slot);
 	u64 share = ONE;
-	s32 i;
 
 	if (!n)
 		return ONE;
 	if (n->child_weight > 0) /* only the root, and threaded cgroups, have both */
 		share = share * (n->own_weight > 0 ? n->own_weight : TASK_WEIGHT) /
 			((n->own_weight > 0 ? n->own_weight : TASK_WEIGHT) + n->child_weight);
-	for_range(i, 0, MAX_LEVELS) {
+	for (s32 i = 0; i < MAX_LEVELS; i++) {
 		struct agentcg_node *parent = node_at(n->parent);
 		u64 weight = n->counted ?: weight_of(n), all;
 
@@ -251,17 +259,15 @@ static __always_inline u64 flat_share(struct task *t, struct agentcg_node *n)
 static __always_inline void set_runnable(struct task_struct *p, struct task *t)
 {
 	struct agentcg_node *n = node_at(t->slot);
-	bool was_active;
 	u64 credit;
 
 	if (t->weight || !n)
 		return;
 	t->weight = p->scx.weight ?: 1;
 	__sync_fetch_and_add(&n->own_weight, t->weight);
-	was_active = __sync_fetch_and_add(&n->active, 1) > 0;
-	propagate(t->slot);
-	if (was_active)
+	if (__sync_fetch_and_add(&n->active, 1) > 0)
 		return;
+	propagate(t->slot);
 	credit = virtual(settings.credit_ns, share_of(t->slot));
 	if (credit > settings.lag_ns)
 		credit = settings.lag_ns;
@@ -269,22 +275,24 @@ static __always_inline void set_runnable(struct task_struct *p, struct task *t)
 		n->vtime = state.vnow - credit;
 }
 
-static __always_inline void set_queued(struct task *t, struct agentcg_node *n)
+/* Before it is in the queue, and until it runs: who sees nothing waiting may rely on it. */
+static __always_inline void set_queued(struct task *t, struct agentcg_node *n, enum queue queue)
 {
-	if (t->queued)
+	if (t->queued == queue)
 		return;
-	t->queued = 1;
-	__sync_fetch_and_add(&n->queued, 1);
+	if (t->queued == OF_CGROUP || queue == OF_CGROUP)
+		__sync_fetch_and_add(&n->queued, queue == OF_CGROUP ? 1 : -1);
+	if (t->queued == OF_CPU || queue == OF_CPU)
+		__sync_fetch_and_add(&nr_pinned, queue == OF_CPU ? 1 : -1);
+	t->queued = queue;
 }
 
 static __always_inline void set_dequeued(struct task *t)
 {
 	struct agentcg_node *n = node_at(t->slot);
 
-	if (!t->queued || !n)
-		return;
-	t->queued = 0;
-	__sync_fetch_and_add(&n->queued, -1);
+	if (t->queued && n)
+		set_queued(t, n, NO_QUEUE);
 }
 
 static __always_inline void set_quiescent(struct task *t)
@@ -297,11 +305,11 @@ static __always_inline void set_quiescent(struct task *t)
 		return;
 	__sync_fetch_and_add(&n->own_weight, -(s64)t->weight);
 	t->weight = 0;
-	__sync_fetch_and_add(&n->active, -1);
-	propagate(t->slot);
+	if (__sync_fetch_and_add(&n->active, -1) == 1)
+		propagate(t->slot);
 }
 
-/* cpu.max is counted, not honoured: whoever loaded the scheduler has to say so. */
+/* How many cgroups have a quota: with none, nothing has to be looked for when time is charged. */
 static __always_inline void set_bandwidth(struct agentcg_node *n, u64 quota_us)
 {
 	bool set = quota_us < NO_QUOTA;

@@ -37,6 +37,7 @@ struct {
 private(turns) struct bpf_spin_lock turns_lock;
 private(turns) struct bpf_rb_root turns
 	__attribute__((btf_decl_tag("contains:turn:rb")));
+private(turns) u32 nr_turns; /* in the tree */
 
 static bool earlier(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
@@ -50,6 +51,7 @@ static __always_inline void add_turn(struct turn *turn, u64 vtime)
 	turn->vtime = vtime;
 	bpf_spin_lock(&turns_lock);
 	bpf_rbtree_add_impl(&turns, &turn->rb, earlier, NULL, 0);
+	nr_turns++;
 	bpf_spin_unlock(&turns_lock);
 }
 
@@ -71,10 +73,14 @@ static __always_inline struct turn *first_turn(void)
 {
 	struct bpf_rb_node *rb;
 
+	if (!nr_turns)
+		return NULL;
 	bpf_spin_lock(&turns_lock);
 	rb = bpf_rbtree_first(&turns);
-	if (rb)
+	if (rb) {
 		rb = bpf_rbtree_remove(&turns, rb);
+		nr_turns--;
+	}
 	bpf_spin_unlock(&turns_lock);
 	return rb ? container_of(rb, struct turn, rb) : NULL;
 }

@@ -31,9 +31,19 @@ s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 
 {
 	bool idle = false;
 	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+	s32 here = bpf_get_smp_processor_id();
+	struct task *t = task_of(p);
+	struct agentcg_node *n;
 
+	if (!t || !(n = node_at(t->slot)))
+		return cpu;
+	t->ready_ns = now_ns();
 	if (idle)
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, 0);
+	else if ((wake_flags & SCX_WAKE_SYNC) && n->boost_ns <= 0 &&
+		 bpf_cpumask_test_cpu(here, p->cpus_ptr) && !migration_disabled(p) &&
+		 follow(p, t, n, here, 0))
+		return here; /* the waker is about to sleep */
 	return cpu;
 }
 
@@ -63,6 +73,7 @@ static __always_inline void enqueue_pinned(struct task_struct *p, struct task *t
 	t->flat_vtime = bounded(t->flat_vtime,
 				enq_flags & SCX_ENQ_WAKEUP ? settings.credit_ns : settings.lag_ns,
 				settings.slice_ns, flat_share(t, n));
+	set_queued(t, n, OF_CPU);
 	scx_bpf_dsq_insert_vtime(p, CPU_QUEUE + cpu, settings.slice_ns, t->flat_vtime, enq_flags);
 	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
@@ -86,8 +97,11 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 	if (!t->ready_ns)
-		t->ready_ns = bpf_ktime_get_ns();
+		t->ready_ns = now_ns();
 	if (boost(p, t, n, enq_flags))
+		return;
+	if (p->nr_cpus_allowed == 1 && (enq_flags & SCX_ENQ_WAKEUP) &&
+	    follow(p, t, n, scx_bpf_task_cpu(p), enq_flags))
 		return;
 	if (!unrestricted(p)) {
 		enqueue_pinned(p, t, n, enq_flags);
@@ -97,7 +111,7 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 	vtime = n->task_vtime - settings.slice_ns;
 	if (before(t->vtime, vtime))
 		t->vtime = vtime;
-	set_queued(t, n);
+	set_queued(t, n, OF_CGROUP);
 	scx_bpf_dsq_insert_vtime(p, NODE_QUEUE + t->slot, settings.slice_ns, t->vtime, enq_flags);
 	vtime = bounded_vtime(n, t->slot);
 	want_turn(t->slot, vtime);
@@ -105,9 +119,10 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 	if (cpu >= 0)
 		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 	else if (enq_flags & SCX_ENQ_WAKEUP)
-		preempt(p, vtime);
+		preempt(p, t->slot, vtime);
 }
 
+/* Called since Linux 7.1 when it leaves a queue, whoever takes it out; before, `running` is. */
 void OP(dequeue)(agentcg_dequeue, struct task_struct *p, u64 deq_flags)
 {
 	struct task *t = task_of(p);
@@ -130,20 +145,21 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && (t = task_of(prev)) &&
 	    (n = node_at(t->slot))) {
-		now = bpf_ktime_get_ns();
-		charge(t, n, c, now);
+		now = now_ns();
+		throttle(prev, t, charge(t, n, c, now));
 		c->urgent = !!(prev->flags & PF_KTHREAD); /* who is kept is not told to be running */
 		rival.vtime = t->pinned ? t->flat_vtime : bounded_vtime(n, t->slot);
 		rival.task_vtime = t->vtime;
 		rival.slot = t->pinned ? AGENTCG_NO_SLOT : t->slot;
-		rival.there = t->delay_until_ns <= now;
+		rival.there = !t->delay_until_ns || t->delay_until_ns <= bpf_ktime_get_ns();
 		if (rival.there && take_boost(t, n, c, now)) {
 			set_slice(prev, settings.boost_ns);
 			c->urgent = 1;
 			return;
 		}
 	}
-	first_vtime(CPU_QUEUE + cpu, &pinned);
+	if (nr_pinned > 0)
+		first_vtime(CPU_QUEUE + cpu, &pinned);
 	for_range(i, 0, PICK_TRIES) {
 		outcome = pick_once(&rival, pinned);
 		if (outcome == NOTHING && pinned && !(rival.there && before(rival.vtime, pinned)))
@@ -162,18 +178,8 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	if (rival.there)
 		keep(prev, &rival);
-	else if (!scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
+	else if (nr_pinned > 0 && !scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
 		steal();
-}
-
-void OP(runnable)(agentcg_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task *t = task_of(p);
-
-	if (!t)
-		return;
-	t->ready_ns = bpf_ktime_get_ns();
-	set_runnable(p, t);
 }
 
 void OP(running)(agentcg_running, struct task_struct *p)
@@ -185,8 +191,11 @@ void OP(running)(agentcg_running, struct task_struct *p)
 
 	if (!t || !(n = node_at(t->slot)))
 		return;
+	set_runnable(p, t);
 	set_dequeued(t);
-	t->started_ns = bpf_ktime_get_ns();
+	if (state.bandwidths)
+		throttle(p, t, spend(t->slot, 0));
+	t->started_ns = now_ns();
 	if (before(n->task_vtime, t->vtime))
 		n->task_vtime = t->vtime;
 	if (t->ready_ns) {
@@ -216,11 +225,16 @@ void OP(stopping)(agentcg_stopping, struct task_struct *p, bool runnable)
 	if (!c)
 		return;
 	c->busy = 0;
-	if (t && (n = node_at(t->slot)))
-		charge(t, n, c, bpf_ktime_get_ns());
+	if (!t)
+		return;
+	if ((n = node_at(t->slot)))
+		charge(t, n, c, now_ns());
+	if (!runnable)
+		set_quiescent(t);
 }
 
-void OP(quiescent)(agentcg_quiescent, struct task_struct *p, u64 deq_flags)
+/* It is in another class from now on. */
+void OP(disable)(agentcg_disable, struct task_struct *p)
 {
 	struct task *t = task_of(p);
 
@@ -273,10 +287,9 @@ struct sched_ext_ops agentcg_ops = {
 	.enqueue = (void *)agentcg_enqueue,
 	.dequeue = (void *)agentcg_dequeue,
 	.dispatch = (void *)agentcg_dispatch,
-	.runnable = (void *)agentcg_runnable,
 	.running = (void *)agentcg_running,
 	.stopping = (void *)agentcg_stopping,
-	.quiescent = (void *)agentcg_quiescent,
+	.disable = (void *)agentcg_disable,
 	.set_weight = (void *)agentcg_set_weight,
 	.init_task = (void *)agentcg_init_task,
 	.exit_task = (void *)agentcg_exit_task,

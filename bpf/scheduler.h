@@ -5,6 +5,7 @@
 
 #define AGENTCG_ROOT_SLOT 0
 #define AGENTCG_NO_SLOT 0xffffffffU
+#define NSEC_PER_USEC 1000ULL
 #define NSEC_PER_MSEC 1000000ULL
 
 /* A cgroup, as the scheduler keeps it. Times are in ns. */
@@ -42,7 +43,7 @@ struct agentcg_sched_state {
 	__u64 kept;      /* times that a task went on, because its cgroup was first again */
 	__u64 preempted; /* times that a waking task took a CPU */
 	__u64 stolen;    /* tasks taken from another CPU's queue */
-	__u64 bandwidths; /* cgroups with cpu.max, which is not honoured */
+	__u64 bandwidths; /* cgroups with cpu.max */
 	__u64 delayed;   /* times that a task was sent to the delay queue */
 	__u64 delays_refused; /* for want of memory */
 	__u64 events_lost; /* the ring buffer was full */

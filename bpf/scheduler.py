@@ -99,6 +99,7 @@ class Scheduler(Closing):
         self._nodes = opened.map("nodes", c_uint32, NodeRecord)
         self._slots = opened.map("slots", c_uint64, c_uint32)
         self._favoured = opened.map("favoured", c_uint64, c_uint32)
+        self._stops = not memory_delay.cannot_stop()
         self.memory_delay = MemoryDelay(opened) if delays else None
 
     @classmethod
@@ -149,6 +150,11 @@ class Scheduler(Closing):
         """Counts so far."""
         state = self._read()
         return SchedulerStats(**{name: int(getattr(state, name)) for name in _STATS})
+
+    def unbounded(self) -> int:
+        """How many cgroups have a cpu.max that is not honoured: all, where the kernel cannot stop
+        tasks at their return to user mode, else none."""
+        return 0 if self._stops else self.stats().bandwidths
 
     def cpu_use(self, cgroup_id: int) -> CpuUse | None:
         """Run and wait times of a cgroup; None if it has no record of its own."""

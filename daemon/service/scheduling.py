@@ -116,7 +116,7 @@ class Scheduling:
             self.state, self.reason = "off", str(error)
             log.warning("the kernel's own scheduler stays: %s", error)
             return
-        if bounded := self._scheduler.stats().bandwidths:
+        if bounded := self._scheduler.unbounded():
             self._unload()
             self.state, self.reason = "off", _unfit(bounded)
             log.warning("the kernel's own scheduler stays: %s", self.reason)
@@ -133,7 +133,7 @@ class Scheduling:
 
     def _look(self, scheduler: Scheduler) -> None:
         why = scheduler.ended()
-        bounded = scheduler.stats().bandwidths
+        bounded = scheduler.unbounded()
         if bounded and not self.reason:
             log.error("the scheduler is in charge, and %s", _unfit(bounded))
         self.reason = _unfit(bounded) if bounded else ""
@@ -151,7 +151,7 @@ class Scheduling:
 
 
 def _unfit(bounded: int) -> str:
-    return f"cpu.max is set on {bounded} cgroups, and this scheduler does not honour it"
+    return f"cpu.max is set on {bounded} cgroups, and on this kernel it is not honoured"
 
 
 def _undo(opening: asyncio.Future[Scheduler]) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,8 +203,33 @@ def test_cgroups_come_and_go(scheduler: Scheduler | None, depth: int) -> None:
         assert scheduler.ended() == ""
 
 
+def test_cpu_max_is_honoured(scheduler: Scheduler | None) -> None:
+    """A fifth of a CPU is what a cgroup gets whose cpu.max says so, though its tasks want more and
+    CPUs are idle; less where a cgroup below it may have less; all there is, when it is lifted."""
+    with own_cgroup() as parent:
+        parent.enable(["cpu"])
+        (parent.path / "cpu.max").write_text("20000 100000")
+        with parent.create("less") as less, parent.create("more") as more:
+            (less.path / "cpu.max").write_text("2000 50000")
+            with busy(less, 2), busy(more, 2):
+                until(lambda: cpu_us(parent) > 400_000, PATIENCE_S)
+                before, began = (cpu_us(parent), cpu_us(less)), time.monotonic()
+                until(lambda: cpu_us(parent) - before[0] > 400_000, PATIENCE_S)
+                took_us = (time.monotonic() - began) * 1_000_000
+                assert took_us > 0.7 * 400_000 / 0.2
+                assert cpu_us(less) - before[1] < 0.08 * took_us
+                (parent.path / "cpu.max").write_text("max")
+                before, began = (cpu_us(parent), cpu_us(less)), time.monotonic()
+                until(lambda: cpu_us(parent) - before[0] > 4_000_000, PATIENCE_S)
+                took_us = (time.monotonic() - began) * 1_000_000
+                assert took_us < 0.7 * 4_000_000 / 0.2
+    if scheduler is not None:
+        assert scheduler.unbounded() == 0
+        assert scheduler.ended() == ""
+
+
 def test_cpu_max_is_counted(scheduler: Scheduler | None) -> None:
-    """A cgroup with cpu.max, which this scheduler does not honour, is known, until it is gone."""
+    """A cgroup with cpu.max is known, until it is gone."""
     if scheduler is None:
         return
     before = scheduler.stats().bandwidths
