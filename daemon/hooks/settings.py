@@ -111,9 +111,9 @@ def put_in(
 
 def _started(words: Sequence[str], layout: Layout) -> dict[str, Any]:
     """How the client is to start the hook. A version that does not know `args` starts the program
-    without: agentcg-hook takes that well, `agentcg` would not."""
+    without: agentcg-hook takes that well, `agentcg` would not, and nor does who wants to stay."""
     program, *given = words
-    if layout.starts and program.endswith("/agentcg-hook"):
+    if layout.starts and program.endswith("/agentcg-hook") and "--stay" not in given:
         return {"command": program, "args": given}
     return {"command": shlex.join(words)}
 

@@ -18,7 +18,7 @@ from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.ladder_apply import Hands
 from agentcg.daemon.service.ladder_load import Loads
 from agentcg.daemon.service.state import LiveSession
-from agentcg.errors import AgentcgError, CgroupGone
+from agentcg.errors import AgentcgError, CgroupError, CgroupGone
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,22 @@ class AgentLeases:
         """Put new leases in force, and those that failed at an earlier look; None: none from now
         on."""
         self._failed = {one for one in self._failed if self._core.registry.is_open(one)}
-        again = {session for session in self._failed if session.name not in leases}
+        again = [session for session in self._failed if session.name not in leases]
         for name, lease_bytes in leases.items():
             session = self._core.registry.sessions.get(name)
             if session is not None and not session.closing:
                 session.runtime_lease_bytes, session.runtime_met = lease_bytes, False
-                again.add(session)
+                again.append(session)
         for session in again:
             self._write(session)
 
     def _write(self, session: LiveSession) -> None:
-        self._hands.bound_agent(
-            session.runtime, lambda: _limits(session), partial(self._written, session)
-        )
+        try:
+            self._hands.bound_agent(
+                session.runtime, lambda: _limits(session), partial(self._written, session)
+            )
+        except OSError as error:  # no descriptor is left for the thread
+            self._written(session, CgroupError(str(session.runtime.path), "", "", error.errno))
 
     def _written(self, session: LiveSession, error: AgentcgError | None) -> None:
         if not self._core.registry.is_open(session):

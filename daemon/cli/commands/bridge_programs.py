@@ -59,19 +59,28 @@ class Programs:
         none, and what the client raises."""
         if not isinstance(told, Mapping):
             raise ValueError("not an object of programs")
-        for session in self._client.sessions():
-            program = told.get(session.name)
-            intent = intent_of(program) if isinstance(program, Mapping) else None
-            said, said_id = self._declared.get(session.name, (None, ""))
-            if intent == said:
-                continue
-            if said is not None:
-                self._withdraw(session.name, said_id)
-            if intent is not None:
-                request = msgspec.convert(intent, DeclareIntent)
-                self._declared[session.name] = (
-                    intent, self._client.declare(session.name, request).id
-                )  # fmt: skip
+        sessions = {session.name for session in self._client.sessions()}
+        for gone in self._declared.keys() - sessions:
+            del self._declared[gone]
+        refused: AgentcgError | None = None
+        for name in sorted(sessions):
+            try:
+                self._note(name, told.get(name))
+            except AgentcgError as error:
+                refused = error  # the others are served all the same
+        if refused is not None:
+            raise refused
+
+    def _note(self, session: str, program: Any) -> None:
+        intent = intent_of(program) if isinstance(program, Mapping) else None
+        said, said_id = self._declared.get(session, (None, ""))
+        if intent == said:
+            return
+        if said is not None:
+            self._withdraw(session, said_id)
+        if intent is not None:
+            request = msgspec.convert(intent, DeclareIntent)
+            self._declared[session] = (intent, self._client.declare(session, request).id)
 
     def _withdraw(self, session: str, intent_id: str) -> None:
         del self._declared[session]

@@ -58,11 +58,13 @@ def test_older_hooks_of_ours_are_replaced() -> None:
 
 def test_a_client_starts_the_program_itself_where_it_can() -> None:
     """Claude Code does, from `args`; others by a shell, for which the words are quoted. So does
-    it where there is no compiled hook: a version without `args` would start `agentcg` alone."""
-    hook = ["/a b/agentcg-hook", "x", "--stay"]
+    it where there is no compiled hook: a version without `args` would start `agentcg` alone. And
+    with --stay, without which the agent would be moved."""
+    hook = ["/a b/agentcg-hook", "x", "-y"]
     for client, words, started in (
         ("claude-code", hook, {"command": hook[0], "args": hook[1:]}),
-        ("codex", hook, {"command": "'/a b/agentcg-hook' x --stay"}),
+        ("claude-code", [*hook, "--stay"], {"command": "'/a b/agentcg-hook' x -y --stay"}),
+        ("codex", hook, {"command": "'/a b/agentcg-hook' x -y"}),
         ("claude-code", ["agentcg", "hook"], {"command": "agentcg hook"}),
     ):
         entry = put_in({}, client, words, 0)["hooks"]["Stop"][0]["hooks"][0]

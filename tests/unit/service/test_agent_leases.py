@@ -32,11 +32,14 @@ LOAD = Load(1000 * MIB, 900 * MIB, 900 * MIB)
 class Runtime:
     """The leaf of an agent that has been held up `high` times; a write of its limit can fail."""
 
+    path = "/a/runtime"
+
     def __init__(self) -> None:
         self.high = 0
         self.error: AgentcgError | None = None
         self.limits: list[Any] = []
         self.removed = False
+        self.no_descriptor = False
 
     def get(self, _: object) -> MemoryEvents:
         if self.removed:
@@ -89,6 +92,8 @@ class World:
         self.armed.append(session.name)
 
     def bound_agent(self, runtime: Runtime, lease: Callable[[], Limits], done: Done) -> None:
+        if runtime.no_descriptor:
+            raise OSError(errno.EMFILE, "Too many open files")
         self.pending.append((runtime, lease, done))
 
     def write(self) -> None:
@@ -152,6 +157,19 @@ def test_a_failed_write_is_tried_again_at_each_look_and_logged_once(
     world.leases.apply({"a": 500 * MIB})
     world.write()
     assert len(caplog.messages) == 2
+
+
+def test_who_has_no_descriptor_for_the_thread_is_tried_again_and_others_have_their_lease() -> None:
+    """A daemon that has too many files open writes what it can, and the rest at the next look."""
+    world = World()
+    leaf(world.a).no_descriptor = True
+    world.leases.apply({"a": 400 * MIB, "b": 320 * MIB})
+    world.write()
+    assert (leaf(world.a).limits, leaf(world.b).limits) == ([], [320 * MIB])
+    leaf(world.a).no_descriptor = False
+    world.leases.apply({})
+    world.write()
+    assert leaf(world.a).limits == [400 * MIB]
 
 
 def test_a_session_that_is_gone_is_not_tried_again() -> None:

@@ -20,7 +20,7 @@ from agentcg.daemon.cli.commands.bridge_programs import Programs
 from agentcg.daemon.client import Client
 from agentcg.daemon.messages import Event, Foreseen, Intent, SessionList
 from agentcg.daemon.messages import Quantiles as Answered
-from agentcg.errors import Unavailable
+from agentcg.errors import LimitExceeded, Unavailable
 from agentcg.serving import (
     Costs,
     Quantiles,
@@ -141,6 +141,24 @@ def test_programs_are_declared_as_they_change(daemon: ScriptedDaemon) -> None:
     assert len(daemon.sent("DELETE", f"{intents}/m2p5c7xa")) == 2
     with pytest.raises(ValueError, match="programs"):
         programs.note(["ci"])
+
+
+def test_each_session_is_served_whatever_becomes_of_others(daemon: ScriptedDaemon) -> None:
+    """One that refuses does not keep those behind it waiting; one that was closed and is opened
+    again has declared nothing."""
+    daemon.on("GET", "/v1/sessions", SessionList(sessions=[a_session("a"), a_session("ci")]))
+    daemon.on("POST", "/v1/sessions/a/intents", problem(429, "limit-exceeded", "too many"))
+    daemon.on("POST", "/v1/sessions/ci/intents", _declared)
+    programs = Programs("http://127.0.0.1:1", Client(daemon.path))
+    told = {name: {"state": "paused", "status": "acting"} for name in ("a", "ci")}
+    with pytest.raises(LimitExceeded):
+        programs.note(told)
+    assert len(daemon.sent("POST", "/v1/sessions/ci/intents")) == 1
+    daemon.on("GET", "/v1/sessions", SessionList(sessions=[]))
+    programs.note(told)
+    daemon.on("GET", "/v1/sessions", SessionList(sessions=[a_session("ci")]))
+    programs.note(told)
+    assert len(daemon.sent("POST", "/v1/sessions/ci/intents")) == 2
 
 
 def _declared(request: Received) -> Intent:
