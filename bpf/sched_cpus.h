@@ -151,7 +151,7 @@ static __always_inline bool comes_first(struct cpu *c, u32 slot, u64 vtime)
 
 	if (!c->busy || c->urgent)
 		return false;
-	had = now_ns() - c->started_ns;
+	had = since(c->started_ns, now_ns());
 	if (c->slot == slot) /* of one cgroup: by turns */
 		return had > settings.slice_ns / 2;
 	vtime += settings.slice_ns / 2;
@@ -170,19 +170,42 @@ static __always_inline void preempt(struct task_struct *p, u32 slot, u64 vtime)
 	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
+/* Who slept for long has no claim to all that time. */
+static __always_inline void catch_up(struct task *t, struct agentcg_node *n)
+{
+	u64 least = n->task_vtime - settings.slice_ns;
+
+	if (before(t->vtime, least))
+		t->vtime = least;
+	if (t->pinned)
+		t->flat_vtime = bounded(t->flat_vtime, settings.credit_ns, settings.slice_ns,
+					flat_share(t, n));
+}
+
+/* Whether a task that wakes has had more than its part beside what runs on the CPU. */
+static __always_inline bool is_ahead(struct cpu *c, struct task *t, struct agentcg_node *n)
+{
+	if (!c->busy)
+		return false;
+	if (c->slot == t->slot)
+		return before(n->task_vtime + settings.boost_ns, t->vtime);
+	return before(c->vtime + settings.slice_ns, n->vtime);
+}
+
 /*
- * A task that wakes, and runs on `cpu` or nowhere: where nothing waits there is nothing to put in
- * order, and it follows what runs there without a turn. It is given a millisecond, and so is only
- * one at a time: what comes meanwhile waits no longer for it than for a boost.
+ * A task that wakes, and is to run on `cpu`: where nothing waits, only what runs there has to be
+ * compared with, and who is not ahead of that follows it without a turn. It is given a millisecond,
+ * and so is only one at a time: what comes meanwhile waits no longer for it than for a boost.
  */
 static __always_inline bool follow(struct task_struct *p, struct task *t, struct agentcg_node *n,
 				   s32 cpu, u64 enq_flags)
 {
 	struct cpu *c = cpu_at(cpu);
 
-	if (!c || nr_turns || nr_pinned > 0 ||
+	if (!c || nr_turns || nr_pinned > 0 || is_ahead(c, t, n) ||
 	    scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0)
 		return false;
+	catch_up(t, n);
 	if (comes_first(c, t->slot, n->vtime)) {
 		count(&state.preempted);
 		enq_flags |= SCX_ENQ_PREEMPT;

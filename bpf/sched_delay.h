@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Delays: who allocates over a budget waits a moment, where it returns to user mode.
+ * Delays: who allocates over a budget, or has used up cpu.max, waits where it returns to user mode.
  *
  * `agentcg_charge` sees a charge that exceeds a budget and asks for a callback at the task's
  * return to user mode. The callback settles how long the task waits and has its CPU preempted;
@@ -146,17 +146,13 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 		scx_bpf_dsq_move_set_vtime(it, t->flat_vtime);
 		if (scx_bpf_dsq_move_vtime(it, p, CPU_QUEUE + cpu, 0))
 			scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
-		else
-			set_dequeued(t);
-		return;
+		return; /* who was quicker and took it says where it waits */
 	}
 	t->pinned = 0;
 	set_queued(t, n, OF_CGROUP);
 	scx_bpf_dsq_move_set_vtime(it, t->vtime);
-	if (!scx_bpf_dsq_move_vtime(it, p, NODE_QUEUE + t->slot, 0)) {
-		set_dequeued(t);
+	if (!scx_bpf_dsq_move_vtime(it, p, NODE_QUEUE + t->slot, 0))
 		return;
-	}
 	want_turn(t->slot, bounded_vtime(n, t->slot));
 	kick_idle();
 }
@@ -272,7 +268,7 @@ static __always_inline void throttle(struct task_struct *p, struct task *t, u64 
 	if (!until || t->delay_ns || t->delay_until_ns || (p->flags & (PF_KTHREAD | PF_EXITING)))
 		return;
 	now = bpf_ktime_get_ns();
-	if (until <= now)
+	if (until < now + MIN_DELAY_NS)
 		return;
 	t->delay_cgroup_id = NO_BUDGET;
 	request_delay(p, t, until - now < MAX_DELAY_NS ? until - now : MAX_DELAY_NS);

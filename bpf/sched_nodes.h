@@ -66,7 +66,7 @@ struct task {
 	u64 vtime;      /* among the tasks of its cgroup */
 	u64 flat_vtime; /* while pinned: among all that wait on a CPU */
 	u32 slot;
-	u32 weight; /* as it counts in own_weight; 0: not runnable */
+	u32 weight; /* as it counts in own_weight; 0: it does not run, and has not since it slept */
 	u32 queued; /* enum queue: where it is counted as waiting */
 	u32 pinned; /* it waits in a CPU's queue, not in its cgroup's */
 	u32 has_work;
@@ -105,6 +105,12 @@ static __always_inline u64 now_ns(void)
 static __always_inline bool before(u64 a, u64 b)
 {
 	return (s64)(a - b) < 0;
+}
+
+/* From `a` to `b`, which may have been read on another CPU, whose clock may be behind. */
+static __always_inline u64 since(u64 a, u64 b)
+{
+	return before(b, a) ? 0 : b - a;
 }
 
 static __always_inline void count(u64 *counter)
@@ -278,13 +284,14 @@ static __always_inline void set_runnable(struct task_struct *p, struct task *t)
 /* Before it is in the queue, and until it runs: who sees nothing waiting may rely on it. */
 static __always_inline void set_queued(struct task *t, struct agentcg_node *n, enum queue queue)
 {
-	if (t->queued == queue)
+	u32 was = __sync_lock_test_and_set(&t->queued, queue); /* a timer releases tasks, too */
+
+	if (was == queue)
 		return;
-	if (t->queued == OF_CGROUP || queue == OF_CGROUP)
+	if (was == OF_CGROUP || queue == OF_CGROUP)
 		__sync_fetch_and_add(&n->queued, queue == OF_CGROUP ? 1 : -1);
-	if (t->queued == OF_CPU || queue == OF_CPU)
+	if (was == OF_CPU || queue == OF_CPU)
 		__sync_fetch_and_add(&nr_pinned, queue == OF_CPU ? 1 : -1);
-	t->queued = queue;
 }
 
 static __always_inline void set_dequeued(struct task *t)

@@ -6,12 +6,15 @@
  * cgroup that has nothing left is stopped where it returns to user mode, as for memory delay and
  * for the same reason, until a period begins in which something is left. What was used beyond the
  * quota meanwhile (in the kernel, or by tasks on other CPUs) is owed: over several periods it comes
- * out right.
+ * out right. Not more than DEBT_PERIODS are owed: time for which a hypervisor did not run the CPU
+ * counts as used, and nobody is to wait for minutes because of that.
  */
 #ifndef AGENTCG_SCHED_QUOTA_H
 #define AGENTCG_SCHED_QUOTA_H
 
 #include "sched_nodes.h"
+
+#define DEBT_PERIODS 10
 
 struct quota {
 	u64 period_ns;
@@ -81,6 +84,10 @@ static __noinline u64 spend(u32 slot, u64 used_ns)
 		left = __sync_fetch_and_add(&q->left_ns, -(s64)used_ns) - (s64)used_ns;
 		if (left > 0)
 			continue;
+		if (left < -(s64)(DEBT_PERIODS * q->quota_ns)) {
+			left = -(s64)(DEBT_PERIODS * q->quota_ns);
+			q->left_ns = left;
+		}
 		free_at = q->since_ns + q->period_ns * (1 + (u64)-left / q->quota_ns);
 		if (free_at > until)
 			until = free_at;

@@ -27,6 +27,14 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+/* Whether a task of ours runs there: what waits for a real-time task is for any CPU. */
+static __always_inline bool is_busy(s32 cpu)
+{
+	struct cpu *c = cpu_at(cpu);
+
+	return c && c->busy;
+}
+
 s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	bool idle = false;
@@ -38,12 +46,14 @@ s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 
 	if (!t || !(n = node_at(t->slot)))
 		return cpu;
 	t->ready_ns = now_ns();
-	if (idle)
+	if (idle) {
+		catch_up(t, n);
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, 0);
-	else if ((wake_flags & SCX_WAKE_SYNC) && n->boost_ns <= 0 &&
-		 bpf_cpumask_test_cpu(here, p->cpus_ptr) && !migration_disabled(p) &&
-		 follow(p, t, n, here, 0))
+	} else if ((wake_flags & SCX_WAKE_SYNC) && n->boost_ns <= 0 && is_busy(here) &&
+		   bpf_cpumask_test_cpu(here, p->cpus_ptr) && !migration_disabled(p) &&
+		   follow(p, t, n, here, 0)) {
 		return here; /* the waker is about to sleep */
+	}
 	return cpu;
 }
 
@@ -108,9 +118,7 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 	t->pinned = 0;
-	vtime = n->task_vtime - settings.slice_ns;
-	if (before(t->vtime, vtime))
-		t->vtime = vtime;
+	catch_up(t, n);
 	set_queued(t, n, OF_CGROUP);
 	scx_bpf_dsq_insert_vtime(p, NODE_QUEUE + t->slot, settings.slice_ns, t->vtime, enq_flags);
 	vtime = bounded_vtime(n, t->slot);
@@ -151,15 +159,16 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 		rival.vtime = t->pinned ? t->flat_vtime : bounded_vtime(n, t->slot);
 		rival.task_vtime = t->vtime;
 		rival.slot = t->pinned ? AGENTCG_NO_SLOT : t->slot;
-		rival.there = !t->delay_until_ns || t->delay_until_ns <= bpf_ktime_get_ns();
+		if (t->delay_until_ns && t->delay_until_ns <= bpf_ktime_get_ns())
+			t->delay_until_ns = 0; /* it was over before it began */
+		rival.there = !t->delay_until_ns;
 		if (rival.there && take_boost(t, n, c, now)) {
 			set_slice(prev, settings.boost_ns);
 			c->urgent = 1;
 			return;
 		}
 	}
-	if (nr_pinned > 0)
-		first_vtime(CPU_QUEUE + cpu, &pinned);
+	first_vtime(CPU_QUEUE + cpu, &pinned);
 	for_range(i, 0, PICK_TRIES) {
 		outcome = pick_once(&rival, pinned);
 		if (outcome == NOTHING && pinned && !(rival.there && before(rival.vtime, pinned)))
@@ -178,7 +187,7 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	if (rival.there)
 		keep(prev, &rival);
-	else if (nr_pinned > 0 && !scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
+	else if (!scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
 		steal();
 }
 
@@ -199,7 +208,7 @@ void OP(running)(agentcg_running, struct task_struct *p)
 	if (before(n->task_vtime, t->vtime))
 		n->task_vtime = t->vtime;
 	if (t->ready_ns) {
-		waited = t->started_ns - t->ready_ns;
+		waited = since(t->ready_ns, t->started_ns);
 		t->ready_ns = 0;
 		n->wait_ns += waited;
 		n->waits++;

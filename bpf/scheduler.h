@@ -19,7 +19,7 @@ struct agentcg_node {
 	__u64 vtime;       /* CPU time that it has had, divided by its share of the machine */
 	__u64 task_vtime;  /* the same for its tasks among each other */
 	__s64 refs;        /* the cgroup's own, and one for each task */
-	__s64 active;      /* runnable tasks of its own plus active children */
+	__s64 active;      /* tasks of its own that want to run and have since they woke, and children */
 	__u64 counted;     /* its weight within child_weight of the parent; 0: not active */
 	__s64 own_weight;  /* sum over runnable tasks of its own */
 	__s64 child_weight; /* sum over active children */
