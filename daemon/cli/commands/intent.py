@@ -190,10 +190,7 @@ def declare(  # noqa: PLR0917 - typer passes options by name
         **_need(memory, cpu, start_in, duration, deadline, confidence, parallel, after),
     )  # fmt: skip
     kept = client_of(ctx).declare(choose_session(session), request)
-    if as_json:
-        print_json(kept)
-    else:
-        typer.echo(f"intent {kept.id} of session {kept.session} is declared{_answered(kept)}")
+    _tell(kept, "declared", as_json)
 
 
 @intent_app.command("change", help=CHANGE_HELP)
@@ -216,10 +213,14 @@ def change(  # noqa: PLR0917 - typer passes options by name
         **_need(memory, cpu, start_in, duration, deadline, confidence, parallel, after)
     )
     kept = client_of(ctx).change_intent(choose_session(session), intent, request)
+    _tell(kept, "changed", as_json)
+
+
+def _tell(kept: Intent, done: str, as_json: bool) -> None:
     if as_json:
         print_json(kept)
     else:
-        typer.echo(f"intent {kept.id} of session {kept.session} is changed{_answered(kept)}")
+        typer.echo(f"intent {kept.id} of session {kept.session} is {done}{_answered(kept)}")
 
 
 @intent_app.command("withdraw", help=WITHDRAW_HELP)
