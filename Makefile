@@ -91,11 +91,16 @@ guest-build: $(STAMPS)/packages ## the guest's images (kept in the user's cache 
 # With DEAL= all of them run on every kernel, also those for which it makes no difference.
 DEAL ?= --deal
 
+# Two emulated machines on two cores stand still at times: a test that fails is told about, with
+# all that it said, and has one more try. RERUNS=0: none.
+RERUNS ?= 1
+
 .PHONY: guest
 guest: guest-build dist ## tests under systemd in virtual machines, on every kernel (KERNEL=stable: on one)
 	$(BIN)/pytest tests/vm/selftest
 	tests/vm/guest run --kernel $(KERNEL) --together --push dist:/srv/agentcg/dist \
-		--push Makefile:/srv/agentcg -- python3 -m pytest tests/guest $(DEAL) $(PYTEST)
+		--push Makefile:/srv/agentcg -- python3 -m pytest tests/guest $(DEAL) \
+		--reruns $(RERUNS) $(PYTEST)
 
 # Storms of so many seconds: two of them, and some time around each.
 STRESS_SECONDS ?= 300

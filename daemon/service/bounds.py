@@ -31,5 +31,5 @@ UNUSED_CALL_S = 300.0
 TICK_S = 1.0
 QUIET_TICK_S = 60.0
 """The same while there is no session."""
-CLOSE_TIMEOUT_S = 5.0
-"""How long closing a session waits for its killed processes to be gone."""
+CLOSE_STUCK_S = 5.0
+"""Closing a session waits for its killed processes, unless for so long they did not get fewer."""

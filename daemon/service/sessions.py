@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 CGROUP_MAX = 1024  # characters of a path; a longer one is as good as not known
 _PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.2  # to kill thousands anew takes as long as they need to die
 
 
 class Sessions:
@@ -249,20 +251,28 @@ class Sessions:
 
     @staticmethod
     async def _emptied(session: LiveSession, *, kill: bool) -> None:
-        """Wait until nothing lives in it; with `kill` also what arrives meanwhile is killed."""
-        try:
-            async with asyncio.timeout(bounds.CLOSE_TIMEOUT_S):
-                while session.placing or session.cgroup.events().populated:
-                    if kill:
-                        session.cgroup.kill()
-                    await asyncio.sleep(_PAUSE_S)
-        except TimeoutError:
-            raise Conflict(
-                f"session {session.name!r} has processes after {bounds.CLOSE_TIMEOUT_S:.0f} s",
-                remedy="they do not die (uninterruptible sleep); try again later",
-            ) from None
-        except CgroupGone:
-            pass
+        """Wait until nothing lives in it; with `kill` also what arrives meanwhile is killed.
+
+        Raises `Conflict` if they do not get fewer for `CLOSE_STUCK_S`: thousands of processes may
+        take longer than that to die, for one in uninterruptible sleep nobody waits.
+        """
+        now = asyncio.get_running_loop().time
+        fewest, fewest_at, pause_s = sys.maxsize, now(), _PAUSE_S
+        with contextlib.suppress(CgroupGone):
+            while session.placing or session.cgroup.events().populated:
+                if kill:
+                    session.cgroup.kill()
+                left = session.placing + measure.processes_in(session)
+                if left < fewest:
+                    fewest, fewest_at = left, now()
+                elif now() > fewest_at + bounds.CLOSE_STUCK_S:
+                    raise Conflict(
+                        f"session {session.name!r} has {left} processes, "
+                        f"no fewer than {bounds.CLOSE_STUCK_S:.0f} s ago",
+                        remedy="they do not die (uninterruptible sleep); try again later",
+                    )
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _finish(self, session: LiveSession) -> None:
         core = self._core

@@ -62,3 +62,11 @@ def pytest_runtest_makereport(
         journal = subprocess.run(words, capture_output=True, text=True, check=False)
         report.sections.append(("journal of agentcgd", journal.stdout))
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What fails and has another try is shown at once: a summary tells only of its last one."""
+    if report.outcome == "rerun":
+        print(f"\n{report.nodeid} failed at {report.when} and is run again:\n{report.longreprtext}")
+        for title, text in report.sections:
+            print(f"--- {title} ---\n{text}")

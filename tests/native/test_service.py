@@ -10,10 +10,12 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from agentcg.cgroups import Cgroup
 from agentcg.daemon.api import bounds as api_bounds
 from agentcg.daemon.api import listen
 from agentcg.daemon.api.routes import ROUTES
@@ -307,6 +309,37 @@ async def test_closing_with_kill_takes_what_is_still_on_its_way(running: Running
         await asyncio.gather(begin, return_exceptions=True)
         assert child.wait() == -signal.SIGKILL
     assert not (service.core.root.cgroup.path / "a").exists()
+
+
+async def test_closing_waits_while_killed_processes_get_fewer(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are; only if none of them ends for a while it gives up and says so."""
+    monkeypatch.setattr(bounds, "CLOSE_STUCK_S", 0.3)
+    service = running.service
+    session = service.core.registry.session("a")
+    with ExitStack() as stack:
+        children = [stack.enter_context(process()) for _ in range(4)]
+        for child in children:
+            session.runtime.place(child.pid)
+        monkeypatch.setattr(Cgroup, "kill", lambda _: None)
+        with pytest.raises(Conflict, match="4 processes, no fewer than"):
+            await service.sessions.close(ROOT, "a", kill=True)
+        assert not session.closing
+        due = iter(children)
+        begun = time.monotonic()
+
+        def slowly(_: Cgroup) -> None:
+            time.sleep(0.1)
+            child = next(due, None)
+            if child is not None:
+                child.kill()
+                child.wait()
+
+        monkeypatch.setattr(Cgroup, "kill", slowly)
+        await service.sessions.close(ROOT, "a", kill=True)
+    assert time.monotonic() - begun > bounds.CLOSE_STUCK_S
+    assert "a" not in service.core.registry.sessions
 
 
 async def test_caller_that_leaves_while_its_process_queues_leaks_nothing(running: Running) -> None:

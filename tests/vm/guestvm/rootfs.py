@@ -32,8 +32,8 @@ PROJECT_PACKAGES = (
     "python3-typer python3-yaml"
 )
 TEST_PACKAGES = (
-    "python3-pytest python3-pytest-asyncio python3-hypothesis python3-jsonschema "
-    "python3-venv make stress-ng crun"
+    "python3-pytest python3-pytest-asyncio python3-pytest-rerunfailures python3-hypothesis "
+    "python3-jsonschema python3-venv make stress-ng crun"
 )
 PACKAGES = f"{SYSTEM_PACKAGES} {PROJECT_PACKAGES} {TEST_PACKAGES}".split()
 
