@@ -55,6 +55,7 @@ class Found:
         self._live: dict[tuple[str, Key], LiveCall] = {}
         self._missed: dict[tuple[str, Key], Began] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._moving: dict[str, asyncio.Task[None]] = {}  # first processes, by id of the call
         self.on_moved: Callable[[], None] = lambda: None
         self.unplaced = 0
         """Calls that could have no leaf and went on in the runtime."""
@@ -126,7 +127,12 @@ class Found:
             self.end(call, status)
 
     def end(self, call: LiveCall, status: int | None) -> None:
-        """End a found call that runs."""
+        """End a found call that runs; not before it is known when its first process was in its
+        leaf: the thread that moves it may tell that after the kernel has told of its end."""
+        moving = self._moving.get(call.id)
+        if moving is not None:
+            moving.add_done_callback(lambda _: self.end(call, status))
+            return
         if self._core.registry.calls.get(call.id) is call and call.state == "running":
             call.record = msgspec.structs.replace(call.record, exit_status=status)
             self._endings.end(call, "exited")
@@ -221,10 +227,13 @@ class Found:
             client=began.client,
         )
         if held is not None:
-            self._move(
+            task = self._move(
                 call.session, call.cgroup, held, began.call.pid,
                 lambda at_ns: self._placed(call, began, at_ns),
             )  # fmt: skip
+            if task is not None:
+                self._moving[call.id] = task
+                task.add_done_callback(lambda _: self._moving.pop(call.id))
         # After the move, which is in a hurry.
         call.cgroup.set_attr(CALL_MARK, encode(call.record))
 
@@ -238,9 +247,9 @@ class Found:
     def _move(
         self, session: LiveSession, leaf: Cgroup, held: int, pid: int,
         placed: Callable[[int], None] = lambda _: None,
-    ) -> None:  # fmt: skip
+    ) -> asyncio.Task[None] | None:  # fmt: skip
         """Move the process of `held` and close it; `placed` hears when it was there, if it had
-        not ended. At once where that is quick, else in the background."""
+        not ended. At once where that is quick, else by a task in the background."""
         if self._mover.quick:
             try:
                 with suppress(AgentcgError):
@@ -248,7 +257,7 @@ class Found:
                     self.on_moved()
             finally:
                 os.close(held)
-            return
+            return None
 
         async def moving() -> None:
             try:
@@ -261,6 +270,7 @@ class Found:
         task = asyncio.get_running_loop().create_task(moving())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _hold(self, session: LiveSession, process: Key) -> int | None:
         """A descriptor of the process, if it still runs in the session's runtime."""
