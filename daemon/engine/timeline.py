@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from agentcg.daemon.messages import Action, ActionKind
 
+BY_HAND = "by hand"
+"""The rule of what people do; it holds a call beside the ladder's."""
+
 _LEADS_TO: dict[ActionKind, str | None] = {
     "throttle": "slowed",
     "freeze": "frozen",
@@ -17,16 +20,27 @@ _LEADS_TO: dict[ActionKind, str | None] = {
 
 
 def held_back_s(actions: Iterable[Action], until: float) -> tuple[float, float]:
-    """Seconds for which one call was slowed, and frozen, by `actions` up to `until`."""
+    """Seconds for which one call was slowed, and frozen, by `actions` up to `until`.
+
+    What both the ladder and people froze is frozen until both have let go.
+    """
     spent = {"slowed": 0.0, "frozen": 0.0}
-    state: str | None = None
-    since = until
+    by_ladder: str | None = None
+    by_hand, since = False, until
     for action in actions:
         if action.kind not in _LEADS_TO:
             continue
-        if state is not None:
+        if (state := _state(by_ladder, by_hand)) is not None:
             spent[state] += max(0.0, min(action.time, until) - since)
-        state, since = _LEADS_TO[action.kind], action.time
-    if state is not None:
+        since = action.time
+        if action.rule == BY_HAND or action.kind == "kill":
+            by_hand = action.kind == "freeze"
+        if action.rule != BY_HAND or action.kind == "kill":
+            by_ladder = _LEADS_TO[action.kind]
+    if (state := _state(by_ladder, by_hand)) is not None:
         spent[state] += max(0.0, until - since)
     return spent["slowed"], spent["frozen"]
+
+
+def _state(by_ladder: str | None, by_hand: bool) -> str | None:
+    return "frozen" if by_hand else by_ladder

@@ -2,7 +2,8 @@
 """What people do to a call by hand: freeze it, thaw it, kill it. Beside the ladder, never instead.
 
 A call that was frozen by hand stays frozen until it is thawed by hand, killed, or its session is
-closed; the ladder leaves it alone. Who did it is kept with the call (`agentcg explain`).
+closed; one that the ladder froze too goes on when both have let go. Who did it is kept with the
+call (`agentcg explain`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from agentcg.daemon.engine.timeline import BY_HAND
 from agentcg.daemon.messages import ActionKind, EventKind, Feedback
 from agentcg.daemon.service import audit, views
 from agentcg.daemon.service.core import Core
@@ -19,7 +21,6 @@ from agentcg.errors import CgroupGone, Conflict
 
 log = logging.getLogger(__name__)
 
-RULE = "by hand"
 _DONE: dict[ActionKind, tuple[EventKind, str]] = {
     "freeze": ("call.frozen", "froze"),
     "thaw": ("call.thawed", "thawed"),
@@ -44,17 +45,19 @@ class ByHand:
         return call
 
     def thaw(self, peer: Peer, call_id: str) -> LiveCall:
-        """Let them go on, unless the ladder holds them. Raises as `freeze` does."""
+        """Let them go on; when there is room, if the ladder froze them too. Raises as `freeze`
+        does, also where the ladder alone did."""
         call = self._live(peer, call_id)
-        if call.step == "frozen":
-            call.frozen_by_hand = False
+        held = call.step == "frozen"
+        if held and not call.frozen_by_hand:
             raise Conflict(
                 f"call {call_id!r} is frozen because memory is short",
                 remedy="it is thawed when there is room; `agentcg explain` says more",
             )
-        self._guarded(call, lambda: call.cgroup.freeze(False))
+        if not held:
+            self._guarded(call, lambda: call.cgroup.freeze(False))
         call.frozen_by_hand = False
-        self._keep("thaw", call, peer)
+        self._keep("thaw", call, peer, but="; it goes on when there is room" if held else "")
         return call
 
     def kill(self, peer: Peer, call_id: str) -> LiveCall:
@@ -80,18 +83,21 @@ class ByHand:
         except CgroupGone as error:
             raise Conflict(f"call {call.id!r} has ended") from error
 
-    def _keep(self, kind: ActionKind, call: LiveCall, peer: Peer) -> None:
+    def _keep(self, kind: ActionKind, call: LiveCall, peer: Peer, but: str = "") -> None:
+        """Keep and tell what was done; `but`: why it has no effect yet, which is not told."""
         core = self._core
         event, verb = _DONE[kind]
-        reason = f"{_who(peer)} {verb} it by hand"
+        reason = f"{_who(peer)} {verb} it by hand{but}"
         action = audit.told(
-            core, call.session, kind, reason, RULE, call, held_bytes=call.memory_bytes,
+            core, call.session, kind, reason, BY_HAND, call, held_bytes=call.memory_bytes,
             granted_bytes=call.record.grant.memory_high_bytes,
         )  # fmt: skip
         call.actions.append(action)
         call.session.actions.append(action)
         log.info("%s %s: %s", kind, call.id, reason)
-        core.publish(event, reason, call.session, call.id, call.killed if kind == "kill" else None)
+        if not but:
+            told = call.killed if kind == "kill" else None
+            core.publish(event, reason, call.session, call.id, told)
         views.update_phase(core, call.session)
 
 

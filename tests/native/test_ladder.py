@@ -20,7 +20,7 @@ from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveCall
-from agentcg.errors import NotFound
+from agentcg.errors import Conflict, NotFound
 from cgroup_support import own_cgroup, process
 from support.clock import OwnClock
 
@@ -124,6 +124,29 @@ async def test_up_the_ladder_and_down_again(running: Running) -> None:
         "call.throttled", "call.throttled", "call.frozen", "call.frozen",
         "call.thawed", "call.thawed", "call.unthrottled", "call.unthrottled",
     ]  # fmt: skip
+
+
+async def test_who_was_frozen_twice_goes_on_when_both_have_let_go(running: Running) -> None:
+    """Thawed by hand while memory is short it stays as it is, and goes on when there is room; who
+    was frozen by the ladder alone is not thawed by hand."""
+    by_hand = running.service.by_hand
+    by_hand.freeze(ROOT, running.old.id)
+    await running.look(room=35)
+    await running.look(room=20)
+    await running.until_frozen(running.young, True)
+    running.told()
+    by_hand.thaw(ROOT, running.old.id)
+    with pytest.raises(Conflict):
+        by_hand.thaw(ROOT, running.young.id)
+    with pytest.raises(Conflict):
+        by_hand.thaw(ROOT, running.old.id)
+    assert running.live(running.old).cgroup.events().frozen
+    assert running.told() == []
+    last = running.service.ladder.of_call(ROOT, running.old.id).actions[-1]
+    assert (last.kind, last.rule) == ("thaw", "by hand")
+    assert last.reason.endswith("; it goes on when there is room")
+    await running.look(room=500)
+    await running.until_frozen(running.old, False)
 
 
 async def test_a_killed_call_is_explained_to_its_agent(running: Running) -> None:
