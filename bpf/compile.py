@@ -58,7 +58,7 @@ SOURCES = (
     ),
     Source(
         "detection.c",
-        ("watched", "names", "variables", "news", "news_lost", "detection_scope"),
+        ("watched", "names", "at_once", "variables", "news", "news_lost", "detection_scope"),
         {
             "on_born": "sched_wakeup_new",
             "on_ran": _EXEC,

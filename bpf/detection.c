@@ -13,13 +13,17 @@
  *
  * Worked example
  * --------------
- * watched[811] = 1 (a runtime leaf), variables["CODEX_TO"] = 1. The agent (pid 70) runs a shell:
+ * watched[811] = 0 (a runtime leaf), variables["CODEX_TO"] = 1. The agent (pid 70) runs a shell:
  *
  *	sched_wakeup_new     origins[71] = {70}       news <- {BORN, 71, parent 70}
  *	sched_process_exec   news <- {RAN, 71, parent 70, sid 71, "bash\0-c\0make", "CODEX_TOOL_CALL_ID=..."}
  *
  * User space moves 71 to a leaf of its own, which is not watched: what it forks from then on is
  * born there and costs nothing here. Its end is in the accounts of that leaf (accounting.c).
+ *
+ * Of an execution it is told at once if that may begin a call: by its name (`at_once`), by a
+ * variable, or because any may (watched[811] = 1). The others wait in the ring (once.h): an
+ * interrupt and a wake-up for each would cost twice as much as all that is done here.
  *
  * Limits
  * ------
@@ -50,6 +54,7 @@ struct origin {
 
 BPF_F_TABLE("hash", u64, u32, watched, WATCHED, BPF_F_NO_PREALLOC);
 BPF_TABLE("hash", u64, u32, names, 64);  /* what to report outside: first bytes of `comm` */
+BPF_TABLE("hash", u64, u32, at_once, 64);  /* what may begin a call, likewise: told at once */
 BPF_TABLE("hash", u64, u32, variables, 64);
 BPF_TABLE("lru_hash", u32, struct origin, origins, ORIGINS);
 BPF_ARRAY(news_lost, u64, 1);
@@ -176,16 +181,16 @@ static inline int note_ran(void *task)
 {
 	struct agentcg_sight_ran *record;
 	u64 id, name, start, bytes;
-	bool is_watched, failed;
+	bool urgent, failed;
+	u32 *each;
 	void *mm;
 
 	id = cgroup_id(cgroup_of(task));
-	is_watched = watched.lookup(&id) != NULL;
-	if (!is_watched) {
-		name = READ(u64, task, OFF_TASK_COMM);
-		if (!names.lookup(&name) || in_sessions())
-			return 0;
-	}
+	name = READ(u64, task, OFF_TASK_COMM);
+	each = watched.lookup(&id);
+	if (!each && (!names.lookup(&name) || in_sessions()))
+		return 0;
+	urgent = !each || *each || at_once.lookup(&name);
 	if (!first_to_see(task, READ(u64, task, OFF_TASK_SELF_EXEC_ID)))
 		return 0;
 	record = news.ringbuf_reserve(sizeof(*record));
@@ -194,7 +199,7 @@ static inline int note_ran(void *task)
 		return 0;
 	}
 	fill(&record->sight, task, id, AGENTCG_RAN);
-	record->sight.watched = is_watched;
+	record->sight.watched = each != NULL;
 	mm = READ(void *, task, OFF_TASK_MM);
 	start = READ(u64, mm, OFF_MM_ARG_START);
 	bytes = READ(u64, mm, OFF_MM_ARG_END) - start;
@@ -208,7 +213,8 @@ static inline int note_ran(void *task)
 	if (failed)
 		record->sight.argv_bytes = 0;
 	read_environment(record, READ(u64, mm, OFF_MM_ENV_START), READ(u64, mm, OFF_MM_ENV_END));
-	news.ringbuf_submit(record, when_to_tell(true));  /* it may be a call */
+	urgent = urgent || record->sight.variables;
+	news.ringbuf_submit(record, when_to_tell(urgent));
 	return 0;
 }
 

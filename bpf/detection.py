@@ -34,6 +34,7 @@ class Detection(Pinned):
         super().__init__(directory)
         self._watched = self._map("watched", c_uint64, c_uint32)
         self._names = self._map("names", c_uint64, c_uint32)
+        self._at_once = self._map("at_once", c_uint64, c_uint32)
         self._variables = self._map("variables", c_uint64, c_uint32)
 
     @classmethod
@@ -48,10 +49,14 @@ class Detection(Pinned):
         all sessions below it. Blocks up to `timeout_s`. BpfError says what is missing."""
         return cls.attach(pin_root, timeout_s, tunables, scope)
 
-    def watch(self, cgroup_id: int) -> None:
-        """Report what processes in this cgroup itself do. BpfError when the map is full."""
+    def watch(self, cgroup_id: int, *, each: bool = False) -> None:
+        """Report what processes in this cgroup itself do. BpfError when the map is full.
+
+        `each`: the descriptor becomes readable for every program executed there; else for those
+        that `tell_at_once` names, for those with a variable, and by and by for all others.
+        """
         try:
-            self._watched.put(cgroup_id, c_uint32(1))
+            self._watched.put(cgroup_id, c_uint32(each))
         except OSError as error:
             remedy = "close sessions, or raise the size of the map"
             raise refused(cgroup_id, "watched", error, remedy) from error
@@ -68,6 +73,10 @@ class Detection(Pinned):
         """Report executions of programs of such names (a task's `comm`: the first 15 bytes of
         the file's name) also outside of the scope. Replaces what was looked for before."""
         self._replace(self._names, {os.fsencode(name) for name in names})
+
+    def tell_at_once(self, names: Iterable[str]) -> None:
+        """Programs of which to be told at once, likewise. Replaces those before."""
+        self._replace(self._at_once, {os.fsencode(name) for name in names})
 
     def read_variables(self, names: Iterable[str]) -> None:
         """Report these variables of the environment. Replaces those before."""

@@ -28,6 +28,11 @@ class Glob:
         """The pattern `text`; every text is one."""
         return cls(text, re.compile(fnmatch.translate(text)))
 
+    def beginning(self, size: int) -> str | None:
+        """The first `size` characters of all that fits; None where they are not the same."""
+        literal = re.split(r"[*?\[]", self.text, maxsplit=1)[0]
+        return literal[:size] if len(literal) >= size or literal == self.text else None
+
     def matches(self, value: str) -> bool:
         """Whether `value` as a whole fits."""
         return self.regex.match(value) is not None

@@ -31,6 +31,10 @@ Apart = Literal["time", "mark"]
 ROLES: tuple[str, ...] = get_args(Role)
 JOBS: tuple[str, ...] = get_args(Jobs)
 APART: tuple[str, ...] = get_args(Apart)
+_BEGINNINGS: frozenset[Role] = frozenset(("call", "mcp", "shell", "mark", "end"))
+"""Roles of programs that somebody has to hear of at once."""
+NAME_PREFIX = 8
+"""Characters by which the kernel tells names of programs apart."""
 GENERIC = "generic"
 """The client that is assumed where no signature fits."""
 
@@ -62,6 +66,14 @@ class Words:
         if any(glob.matches(text) for glob in self.unwanted):
             return False
         return not self.wanted or any(glob.matches(text) for glob in self.wanted)
+
+    @property
+    def beginnings(self) -> frozenset[str] | None:
+        """The first `NAME_PREFIX` characters of all that fits; None where nobody can say."""
+        if not self.wanted:
+            return None
+        found = {glob.beginning(NAME_PREFIX) for glob in self.wanted}
+        return frozenset(each for each in found if each is not None) if None not in found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,19 @@ class Client:
     call_id: str | None = None
     """Variable of the environment that carries the client's own id of the call."""
 
+    @property
+    def begins_with(self) -> frozenset[str] | None:
+        """Names of programs that may begin a call, a server of tools or a shell, as
+        `Words.beginnings`; None: any may. What a variable tells is left out."""
+        found: set[str] = set()
+        for rule in self.rules:
+            if rule.role in _BEGINNINGS and not rule.when.environment:
+                names = None if rule.when.comm is None else rule.when.comm.beginnings
+                if names is None:
+                    return None
+                found |= names
+        return frozenset(found)
+
     def judge(self, facts: ProcessFacts) -> ProcessRule | None:
         """The first rule that fits."""
         return next((rule for rule in self.rules if rule.when.holds(facts)), None)
@@ -165,6 +190,15 @@ class Signatures:
         for client in self.by_name.values():
             for when in (*client.agents, *(rule.when for rule in client.rules)):
                 found |= when.environment.keys()
+        return found
+
+    @property
+    def names_at_once(self) -> set[str]:
+        """Names of programs that may be agents or, in a session of a client that says so by name,
+        begin a call."""
+        found = {name[:NAME_PREFIX] for name in self.agent_names}
+        for client in self.by_name.values():
+            found |= client.begins_with or frozenset()
         return found
 
     @property

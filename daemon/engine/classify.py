@@ -77,6 +77,7 @@ class Classifier:
         self._processes: OrderedDict[int, _Process] = OrderedDict()
         self._gone_lately: deque[_Process] = deque()
         self._shells: list[_Shell] = []
+        self._any_name = self._named is not None and self._named.begins_with is None
 
     def observe(self, seen: Seen) -> list[Decision]:
         """What follows from one sight."""
@@ -86,6 +87,12 @@ class Classifier:
         if seen.kind == "born":
             return self._follow(process)
         return self._ran(process, seen)
+
+    @property
+    def needs_each(self) -> bool:
+        """Whether any program may begin a call, or a server, whatever its name: in a persistent
+        shell, and by some signatures."""
+        return self._any_name or bool(self._shells)
 
     def knows(self, key: Key) -> bool:
         """Whether this process was seen."""
@@ -186,6 +193,7 @@ class Classifier:
         client = self._agent(process, facts, is_root=owner is None)
         if client is not None:
             process.client = client
+            self._any_name = self._any_name or client.begins_with is None
         elif owner is not None and owner.shell is not None:
             return self._job(process, owner.shell, seen)
         elif owner is not None and owner.client is not None:

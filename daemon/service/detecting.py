@@ -39,6 +39,7 @@ class Detecting:
         self._detection: Detection | None = None
         self._classifiers: dict[str, Classifier] = {}
         self._sessions: dict[int, LiveSession] = {}  # by id of the runtime leaf
+        self._hears_each: set[str] = set()  # names of those of which each execution is told at once
         found.on_moved = self._soon
         self.reason: str | None = "it needs what accounting by BPF needs"
 
@@ -51,6 +52,7 @@ class Detecting:
             detection = await loop.run_in_executor(None, partial(Detection.open, scope, pins))
             detection.read_variables(self._signatures.variables)
             detection.look_for(self._signatures.agent_names)
+            detection.tell_at_once(self._signatures.names_at_once)
         except (BpfError, OSError) as error:
             self.reason = str(error)
             log.warning("calls are not detected: %s", error)
@@ -84,7 +86,7 @@ class Detecting:
         if self._detection is None or session.closed:
             return
         try:
-            self._detection.watch(session.runtime.id)
+            self._detection.watch(session.runtime.id, each=session.name in self._hears_each)
         except BpfError as error:
             log.warning("calls of %s are not detected: %s", session.name, error)
             return
@@ -96,6 +98,7 @@ class Detecting:
             self._classifiers[session.name] = classifier
             self._sessions[session.runtime.id] = session
         self._meet(session)
+        self._listen(session)
 
     def closed(self, session: LiveSession) -> None:
         """Forget a session."""
@@ -103,6 +106,7 @@ class Detecting:
         if self._classifiers.pop(session.name, None) is not None and self._detection is not None:
             self._detection.unwatch(session.runtime.id)
             self._sessions.pop(session.runtime.id, None)
+            self._hears_each.discard(session.name)
 
     def _meet(self, session: LiveSession) -> None:
         """Processes that were there before they were watched, parents first."""
@@ -112,6 +116,18 @@ class Detecting:
         for sight in sorted(known, key=lambda sight: (sight.start_ticks, sight.pid)):
             if not self._classifiers[session.name].knows(Key(sight.pid, sight.start_ticks)):
                 self._observe(session, sight)
+
+    def _listen(self, session: LiveSession) -> None:
+        """Be told at once of each program that may begin a call; of all, where any may."""
+        each = self._classifiers[session.name].needs_each
+        if self._detection is None or each == (session.name in self._hears_each):
+            return
+        self._detection.watch(session.runtime.id, each=each)
+        if each:
+            self._hears_each.add(session.name)
+            self._soon()  # what came before this was told
+        else:
+            self._hears_each.discard(session.name)
 
     # --- Sights ---
 
@@ -134,6 +150,7 @@ class Detecting:
             try:
                 self._introduce(session, sight)
                 self._observe(session, sight)
+                self._listen(session)
             except AgentcgError as error:
                 log.warning("%s: %s", session.name, error)
 

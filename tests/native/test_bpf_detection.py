@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ def detection(pins: Path, session: Leaf, runtime: Leaf) -> Iterator[Detection]:
     opened = Detection.open(session.path, pins)
     opened.look_for([])
     opened.read_variables([])
+    opened.tell_at_once([])
     drain(opened)
     opened.watch(runtime.id)
     yield opened
@@ -125,6 +127,29 @@ def test_a_name_is_reported_wherever_it_runs(detection: Detection, tmp_path: Pat
         line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"
     )
     assert seen.cgroup_id == (cgroup2() / relative.strip("/")).stat().st_ino
+
+
+def heard(detection: Detection) -> bool:
+    """Whether somebody who waits would have been told by now."""
+    return bool(select.select([detection.fileno()], [], [], 0)[0])
+
+
+def test_what_may_begin_a_call_is_told_at_once(detection: Detection, runtime: Leaf) -> None:
+    """By its name, by a variable, or because any program may; all else waits for the next look."""
+    detection.read_variables(["CODEX_TOOL_CALL_ID"])
+    detection.tell_at_once(["dash"])
+    runtime.run("/bin/true")
+    assert not heard(detection)
+    runtime.run("/bin/dash", "-c", ":")
+    assert heard(detection)
+    assert [sight.comm for sight in of(drain(detection), "ran")] == ["true", "dash"]
+    with_it = {"CODEX_TOOL_CALL_ID": "1"}
+    subprocess.run(["/bin/true"], env=with_it, preexec_fn=runtime.enter, check=True)
+    assert heard(detection)
+    drain(detection)
+    detection.watch(runtime.id, each=True)
+    runtime.run("/bin/true")
+    assert heard(detection)
 
 
 def test_hostile_arguments_are_bounded(detection: Detection, runtime: Leaf) -> None:

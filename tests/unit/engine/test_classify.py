@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcg.daemon.engine.classify import PROCESSES_MAX, Classifier
 from agentcg.daemon.engine.sights import Began, Decision, Joins, Key, Over
 from agentcg.policies.signature_files import load_signatures
+from agentcg.policies.signatures import NAME_PREFIX
 
 SIGNATURES = load_signatures()
 AGENT = 10
@@ -233,6 +235,28 @@ def test_any_sights_in_any_order(sights: list[Seen], client: str | None) -> None
         elif isinstance(decision, Joins):
             assert decision.call in calls
             assert decision.process != decision.call
+
+
+@pytest.mark.parametrize("client", [None, *SIGNATURES.by_name])
+@pytest.mark.parametrize("comm", ["sh", "bash", "dash", "zsh", "fish", "tmux", "npx", "x" * 15])
+@pytest.mark.parametrize("argv", [["-c", "make"], ["-i"], [], ["mcp", "serve"]])
+def test_what_begins_a_call_is_told_at_once(comm: str, argv: list[str], client: str | None) -> None:
+    """No call begins with a program of which the kernel would tell by and by."""
+    classifier = Classifier(SIGNATURES, client)
+    classifier.observe(UNKNOWN)
+    at_once = classifier.needs_each or comm[:NAME_PREFIX] in SIGNATURES.names_at_once
+    begun = classifier.observe(ran(11, AGENT, comm, *argv)) + classifier.observe(ran(12, 11, "a"))
+    assert at_once or not begun
+
+
+def test_each_program_matters_while_a_persistent_shell_is_there() -> None:
+    """In one whatever is executed is a job; of an unknown agent only shells begin calls."""
+    classifier = Classifier(SIGNATURES, "langgraph")
+    heard = []
+    for sight in (ran(AGENT, 1, "python3", "x.py"), ran(11, AGENT, "/bin/bash"), gone(11)):
+        classifier.observe(sight)
+        heard.append(classifier.needs_each)
+    assert heard == [False, True, False]
 
 
 def test_memory_is_bounded() -> None:

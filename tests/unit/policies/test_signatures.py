@@ -48,6 +48,26 @@ def test_a_client_is_added_without_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rules", "names"),
+    [
+        ("{role: call, when: {comm: [sh, codex-linux-san*]}}", {"sh", "codex-li"}),
+        ("{role: call, when: {comm: fish}}, {role: helper}", {"fish"}),
+        ("{role: call, when: {environment: {MY_AGENT_CALL: x}}}", set()),
+        ("{role: call, when: {comm: tmux*}}", None),
+        ("{role: call, when: {comm: ['!sh']}}", None),
+        ("{role: mcp, when: {argv: '*mcp*'}}", None),
+        ("{role: shell}", None),
+        ("{role: call, when: {comm: sh}}, {role: mark, when: {program: x}}", None),
+    ],
+)
+def test_names_of_what_may_begin_a_call(rules: str, names: set[str] | None) -> None:
+    """As far as a signature has them, for the kernel to tell of those at once."""
+    client, _ = parse_client(f"{CLIENT}processes: [{rules}]\n".encode(), "mine.yaml")
+    assert client is not None
+    assert client.begins_with == names
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "the file is empty"),
