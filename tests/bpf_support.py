@@ -15,6 +15,7 @@ from typing import Any
 
 from agentcg.bpf import Accounting, ExecEvent, ExitEvent, OomEvent
 
+BPFFS = Path("/sys/fs/bpf")
 _SYS_CLONE3 = 435
 _CLONE_INTO_CGROUP = 0x200000000
 
@@ -25,6 +26,12 @@ def cgroup2() -> Path:
         if " - cgroup2 " in line:
             return Path(line.split()[4])
     raise AssertionError("no cgroup2 mount")
+
+
+def mount_bpffs() -> None:
+    """Where pins are; systemd mounts it, a container may not have it."""
+    if not BPFFS.is_mount():
+        subprocess.run(["mount", "-t", "bpf", "bpf", str(BPFFS)], check=True)
 
 
 class Leaf:
@@ -89,10 +96,8 @@ def leaf() -> Iterator[Leaf]:
 @contextlib.contextmanager
 def pin_root() -> Iterator[Path]:
     """A directory on bpffs for this test alone; what is pinned there is unpinned."""
-    bpffs = Path("/sys/fs/bpf")
-    if not bpffs.is_mount():
-        subprocess.run(["mount", "-t", "bpf", "bpf", str(bpffs)], check=True)
-    root = bpffs / f"agentcg-test-{os.getpid()}-{time.monotonic_ns()}"
+    mount_bpffs()
+    root = BPFFS / f"agentcg-test-{os.getpid()}-{time.monotonic_ns()}"
     try:
         yield root
     finally:

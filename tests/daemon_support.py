@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpf_support import mount_bpffs
 from cgroup_support import own_cgroup, until
 
 PATIENCE_S = 300.0  # also in an emulated guest; only ever spent by a failure
@@ -158,6 +159,8 @@ class Daemon(Api):
 def own_daemon(*options: str) -> Iterator[Daemon]:
     """A running daemon whose root is removed, with everything in it, at the end."""
     options = options or ("--require", "none", "--bpf", "off")
+    if "--pins" in options:
+        mount_bpffs()
     with own_cgroup() as parent, tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         home.chmod(0o755)  # for peers that are not root
