@@ -7,7 +7,8 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
@@ -24,13 +25,26 @@ ANSWER_S = 2.0
 ANSWER_MAX_BYTES = 16 << 20
 
 
-class Programs:
-    """Programs whose names are those of sessions; what changes with them is declared."""
+@dataclass(frozen=True)
+class _Said:
+    """What was declared for a session."""
 
-    def __init__(self, url: str, client: Client) -> None:
+    intent: dict[str, Any]
+    id: str
+    renew_at: float  # half of the time is over for which it holds
+
+
+class Programs:
+    """Programs whose names are those of sessions; what changes with them is declared, and what
+    does not is declared again before it is over."""
+
+    def __init__(
+        self, url: str, client: Client, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = f"{url}/programs"
         self._client = client
-        self._declared: dict[str, tuple[dict[str, Any], str]] = {}  # the intent, and its id
+        self._clock = clock
+        self._declared: dict[str, _Said] = {}
         self._failed = ""
 
     def start(self) -> None:
@@ -73,17 +87,23 @@ class Programs:
 
     def _note(self, session: str, program: Any) -> None:
         intent = intent_of(program) if isinstance(program, Mapping) else None
-        said, said_id = self._declared.get(session, (None, ""))
-        if intent == said:
+        said = self._declared.get(session)
+        if said is not None and said.intent == intent and self._clock() < said.renew_at:
             return
+        if intent is not None:  # before the other is taken back: no moment without
+            self._declare(session, intent)
         if said is not None:
-            self._withdraw(session, said_id)
-        if intent is not None:
-            request = msgspec.convert(intent, DeclareIntent)
-            self._declared[session] = (intent, self._client.declare(session, request).id)
+            self._withdraw(session, said.id)
+        if intent is None:
+            self._declared.pop(session, None)
+
+    def _declare(self, session: str, intent: dict[str, Any]) -> None:
+        now = self._clock()
+        kept = self._client.declare(session, msgspec.convert(intent, DeclareIntent))
+        renew_at = now + (kept.expires_at - kept.declared_at) / 2
+        self._declared[session] = _Said(intent, kept.id, renew_at)
 
     def _withdraw(self, session: str, intent_id: str) -> None:
-        del self._declared[session]
         try:
             self._client.withdraw_intent(session, intent_id)
         except NotFound:

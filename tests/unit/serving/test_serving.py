@@ -143,6 +143,20 @@ def test_programs_are_declared_as_they_change(daemon: ScriptedDaemon) -> None:
         programs.note(["ci"])
 
 
+def test_what_does_not_change_is_declared_again_before_it_is_over(daemon: ScriptedDaemon) -> None:
+    """Of the 60 s for which the daemon keeps it, at the half; and the one before is taken back."""
+    intents = "/v1/sessions/ci/intents"
+    daemon.on("GET", "/v1/sessions", SessionList(sessions=[a_session("ci")]))
+    daemon.on("POST", intents, _declared)
+    now = [100.0]
+    programs = Programs("http://127.0.0.1:1", Client(daemon.path), lambda: now[0])
+    for passed_s in (0, 29, 2, 1):
+        now[0] += passed_s
+        programs.note({"ci": {"state": "paused", "status": "acting"}})
+    methods = [one.method for one in daemon.requests if one.path.startswith(intents)]
+    assert methods == ["POST", "POST", "DELETE"]
+
+
 def test_each_session_is_served_whatever_becomes_of_others(daemon: ScriptedDaemon) -> None:
     """One that refuses does not keep those behind it waiting; one that was closed and is opened
     again has declared nothing."""
