@@ -27,6 +27,7 @@ from guestvm.snapshot import BOOT_TIMEOUT_S, settle, snapshot
 
 GREETING_TIMEOUT_S = 60.0
 STEP_TIMEOUT_S = 120.0
+PUSHED_BYTES_PER_S = 2_000_000  # at least, where others use the processors as well
 WORK = f"/{project.WORK}"
 SKIPPED = frozenset((".git", ".venv", "__pycache__", "node_modules", ".cache"))
 # Deterministic commands start at a multiple of this on the guest's monotonic clock.
@@ -130,9 +131,11 @@ class Guest:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
                 name = "." if source.is_dir() else source.name
                 archive.add(source, name, filter=_wanted)
+            timeout_s = STEP_TIMEOUT_S + file.tell() / PUSHED_BYTES_PER_S
             file.seek(0)
             script = 'mkdir -p "$1" && tar -xf - --no-same-owner -C "$1"'
-            self._step(f"pushing {source}", ["/bin/sh", "-c", script, "sh", target], stdin=file)
+            command = ["/bin/sh", "-c", script, "sh", target]
+            self._step(f"pushing {source}", command, stdin=file, timeout_s=timeout_s)
 
     def fetch(self, source: str, target: Path) -> None:
         """Copy a file or a directory of the guest into the directory `target`."""
@@ -157,14 +160,15 @@ class Guest:
         argv: Sequence[str],
         stdin: IO[bytes] | None = None,
         stdout: Sink | None = None,
+        timeout_s: float = STEP_TIMEOUT_S,
     ) -> None:
         errors = Collect()
         request = Request(argv, cwd="/", stdin=stdin is not None)
         with self.channel() as channel:
             sink = stdout or errors
-            outcome = channel.run(request, sink, errors, stdin, timeout_s=STEP_TIMEOUT_S)
+            outcome = channel.run(request, sink, errors, stdin, timeout_s=timeout_s)
         if outcome.status:
-            raise GuestError(f"{what} failed: {errors.text()}")
+            raise GuestError(f"{what} failed (status {outcome.status}): {errors.text()}")
 
     def run(
         self,
