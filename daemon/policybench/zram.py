@@ -16,7 +16,8 @@ CONTROL = Path("/sys/class/zram-control")
 @contextmanager
 def swap_on_zram(size_bytes: int) -> Iterator[None]:
     """A swap device of `size_bytes` in memory. Raises AgentcgError where there is none."""
-    _run("modprobe", "zram", "num_devices=0")
+    if not CONTROL.is_dir():  # else it is there already, or built in
+        _run("modprobe", "zram", "num_devices=0")
     try:
         number = int((CONTROL / "hot_add").read_text())
     except OSError as error:

@@ -67,6 +67,14 @@ class IdleWindows:
         """Some time has passed: look."""
         self._woken.set()
 
+    def announced(self, session: LiveSession) -> None:
+        """A call of `session` is to come: what was taken may be needed before the next look."""
+        window = self._windows.get(session)
+        if window is None or not window.began_bytes or window.back or session in self._pending:
+            return
+        with suppress(CgroupGone):
+            self._look_at(session, self._core.policy.policy.idle, _swap_free_bytes())
+
     def _look_by_policy(self) -> bool:
         rule = self._core.policy.policy.idle
         try:
@@ -86,7 +94,7 @@ class IdleWindows:
         start = self._turn if self._turn < len(sessions) else 0
         chosen = sessions[start : start + SESSIONS_PER_LOOK]
         self._turn = start + len(chosen)
-        swap_free = int(psutil.swap_memory().free) if chosen else 0
+        swap_free = _swap_free_bytes() if chosen else 0
         for session in chosen:
             if session not in self._pending:
                 with suppress(CgroupGone):
@@ -211,3 +219,7 @@ def _ask_back(own: Cgroup, size_bytes: int, swappiness: int | None) -> None:
         if swappiness is None or error.knob != MEMORY_RECLAIM:
             raise
         own.reclaim(size_bytes)
+
+
+def _swap_free_bytes() -> int:
+    return int(psutil.swap_memory().free)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -64,6 +64,8 @@ class Intents:
         self._due = Due()
         self._soon = False
         self._answered_at = 0.0  # by the loop's clock
+        self.on_announced: Callable[[LiveSession], None] = lambda _: None
+        """Told of a session that says when a call is to come."""
         core.waiting.on_spare = self._room_is_back
         core.future.coming = self._coming
 
@@ -102,6 +104,8 @@ class Intents:
         about = intent.kind if intent.tool is None else f"{intent.kind}: {intent.tool}"
         self._core.publish("intent.declared", about, session, intent=intent.id)
         views.update_phase(self._core, session)
+        if intent.start_in_s is not None or intent.kind == "call":
+            self.on_announced(session)
         return intent
 
     def change(self, peer: Peer, name: str, intent_id: str, request: ChangeIntent) -> Intent:

@@ -129,6 +129,7 @@ class Service:
         self.by_hand = ByHand(self.core)
         self._climbs = ladder
         self.idle = IdleWindows(self.core)
+        self.intents.on_announced = self.idle.announced
         self.scheduling = Scheduling(self.core, wanted=scheduler, delays=memory_delay)
         self._reconciler = Reconciler(self.core, self._endings)
         self._policy_watch = PolicyWatch(policy.directory, self._policy_files_changed)

@@ -32,6 +32,8 @@ from systemd_support import SOCKET, accounting, policy, systemctl
 MIB = 1 << 20
 HELD_MIB = 200
 ROUNDS = 5
+THINKS_S = 7.0
+AHEAD_S = 1.0
 DROP_IN = Path("/run/systemd/system/agentcgd.service.d/bench.conf")
 POLICY = "version: 1\nidle:\n  reclaim: [normal]\n"
 AGENT = f"""
@@ -87,7 +89,7 @@ class Agent:
 
 
 def round_(daemon: Api, agent: Agent, name: str, way: str, stride: int) -> dict[str, float]:
-    """One turn: think for 7 s, then go on."""
+    """One turn: think for a while, then go on."""
     intents = f"/v1/sessions/{name}/intents"
     before = agent.held_mib()
     found: dict[str, float] = {"before_mib": before}
@@ -97,9 +99,10 @@ def round_(daemon: Api, agent: Agent, name: str, way: str, stride: int) -> dict[
     for at in (1, 2, 5):
         time.sleep(max(0.0, began + at - time.monotonic()))
         found[f"released_{at}s"] = 1 - agent.held_mib() / before
+    time.sleep(max(0.0, began + THINKS_S - AHEAD_S - time.monotonic()))
     if way == "announced":
-        daemon.good("POST", intents, {"kind": "call", "start_in_s": 2.0})
-    time.sleep(max(0.0, began + 7 - time.monotonic()))
+        daemon.good("POST", intents, {"kind": "call", "start_in_s": AHEAD_S})
+    time.sleep(max(0.0, began + THINKS_S - time.monotonic()))
     start = time.perf_counter()
     found["touch_s"] = agent.touch(stride)
     call = daemon.begin(name)["id"]

@@ -8,22 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agentcg.daemon.service.swapin import _advise, _ranges, swap_in
+from agentcg.daemon.service.swapin import _advise_all, _pieces, _ranges, swap_in
 from cgroup_support import process
 
 
 def test_the_kernel_takes_the_ranges_of_another_process() -> None:
-    """As root: all private writable memory of a process that runs, half a thousand at once."""
+    """As root: all private writable memory of a process that runs, in pieces, side by side."""
     words = [sys.executable, "-c", "import sys; print('ready', flush=True); sys.stdin.read()"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline()  # before, its memory is still being laid out
         ranges = list(_ranges(child.pid))
         assert len(ranges) > 3
-        assert all(low % 4096 == size % 4096 == 0 for low, size in ranges)
+        pieces = list(_pieces(child.pid))
+        assert all(low % 4096 == size % 4096 == 0 for low, size in pieces)
+        assert sum(size for _, size in pieces) == sum(size for _, size in ranges)
+        assert max(size for _, size in pieces) <= 1 << 20
         pidfd = os.pidfd_open(child.pid)
         try:
-            _advise(pidfd, ranges)  # raises what the kernel refuses with
+            _advise_all(pidfd, pieces)  # raises what the kernel refuses with
         finally:
             os.close(pidfd)
 

@@ -49,6 +49,7 @@ class World:
         core = SimpleNamespace(
             registry=SimpleNamespace(sessions=self.sessions), clock=lambda: self.now,
             publish=lambda kind, text, session: self.events.append(session.name),
+            policy=SimpleNamespace(policy=SimpleNamespace(idle=RULE)),
         )  # fmt: skip
         swap = SimpleNamespace(free=1 << 30)
         monkeypatch.setattr(module.psutil, "swap_memory", lambda: swap)
@@ -114,3 +115,19 @@ def test_it_is_brought_back_ahead_of_a_call(monkeypatch: pytest.MonkeyPatch) -> 
     assert world.look(2.0) == [("reclaim", "a")]
     assert world.look(2.5) == [("back", "a")]
     assert world.look(0.5) == []
+
+
+def test_a_call_that_is_announced_is_not_kept_until_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was taken is asked for at once; once; and of whom nothing was taken there is nothing."""
+    world = World(monkeypatch)
+    taken = world.session("taken", "low", intent("generating"))
+    kept = world.session("kept", "high", intent("generating"))
+    world.look()
+    world.now, world.done = 105.0, []
+    for session in (taken, kept):
+        session.intents.append(intent("call", start_in_s=5.5))
+        world.idle.announced(session)
+        world.idle.announced(session)
+    assert world.done == [("back", "taken")]
