@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentcg.bpf import Accounting
-from daemon_support import Daemon, fresh, own_daemon
+from bpf_support import daemon_with_bpf
+from daemon_support import Daemon
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    pins = f"/sys/fs/bpf/{fresh('agentcg-test')}"
-    with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as running:
+    with daemon_with_bpf() as running:
         yield running
-    Accounting.open(pins).unpin()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agentcg.bpf import Accounting
+from bpf_support import daemon_with_bpf
 from cgroup_support import until
-from daemon_support import Daemon, fresh, own_daemon
+from daemon_support import Daemon, fresh
 
 TOOL = """
 import subprocess, sys
@@ -26,10 +26,8 @@ sys.exit(3)
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """A daemon that has the programs attached; they are taken away at the end."""
-    pins = f"/sys/fs/bpf/{fresh('agentcg-test')}"
-    with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as running:
+    with daemon_with_bpf() as running:
         yield running
-    Accounting.open(pins).unpin()
 
 
 def started() -> subprocess.Popen[bytes]:

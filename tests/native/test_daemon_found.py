@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from agentcg.bpf import Accounting
+from bpf_support import daemon_with_bpf
 from cgroup_support import cgroup_of, spawn_same_pid, until
-from daemon_support import Daemon, fresh, own_daemon
+from daemon_support import Daemon, fresh
 
 # Runs the lines that it reads as `sh -c`, as agents do; "&": without waiting.
 AGENT = """
@@ -34,10 +34,8 @@ PLACED = "for i in $(seq 2400); do grep -q /call- /proc/self/cgroup && break; sl
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    pins = f"/sys/fs/bpf/{fresh('agentcg-test')}"
-    with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as running:
+    with daemon_with_bpf() as running:
         yield running
-    Accounting.open(pins).unpin()
 
 
 class Agent:
@@ -320,9 +318,8 @@ def test_a_server_of_tools_has_a_leaf_of_its_own(tmp_path: Path) -> None:
         '  - {role: mcp, when: {argv: "*mcp-server*"}}\n'
         '  - {role: call, when: {argv: "* -c *"}}\n'
     )
-    pins, name = f"/sys/fs/bpf/{fresh('agentcg-test')}", fresh()
-    options = ("--require", "none", "--bpf", "on", "--pins", pins, "--clients", str(tmp_path))
-    with own_daemon(*options) as daemon, subprocess.Popen(
+    name = fresh()
+    with daemon_with_bpf("--clients", str(tmp_path)) as daemon, subprocess.Popen(
         ["/bin/sh", "-c", 'read -r _; exec "$@"', "sh", sys.executable, "-ISc", SERVER],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
@@ -340,4 +337,3 @@ def test_a_server_of_tools_has_a_leaf_of_its_own(tmp_path: Path) -> None:
         daemon.restart()
         assert [each["name"] for each in daemon.get(f"/v1/sessions/{name}")["servers"]] == ["mcp-1"]
         daemon.good("DELETE", f"/v1/sessions/{name}?kill=true")
-    Accounting.open(pins).unpin()

@@ -62,7 +62,7 @@ async def swerex():
     deployment = LocalDeployment()
     await deployment.start()
     runtime = AgentcgRuntime(deployment.runtime, wait_s=1)
-    await runtime.create_session(CreateBashSessionRequest())
+    await runtime.create_session(CreateBashSessionRequest(startup_timeout=60))
     for command in commands:
         done = await runtime.run_in_session(BashAction(command=command, check="silent"))
         said.append(f"{done.exit_code} {done.output}")

@@ -27,7 +27,7 @@ def ask(messages: list) -> dict:
 async def main() -> None:
     deployment = LocalDeployment()
     await deployment.start()
-    await deployment.runtime.create_session(CreateBashSessionRequest(startup_source=[]))
+    await deployment.runtime.create_session(CreateBashSessionRequest(startup_timeout=60))
     await deployment.runtime.run_in_session(BashAction(command=f"cd {sys.argv[1]}"))
     messages = [{"role": "user", "content": "Run what you are told."}]
     while True:
