@@ -22,8 +22,10 @@ from agentcg.daemon.client.text import printable
 from agentcg.daemon.messages import BeginCall, Call, ChangeCall, OpenSession
 from agentcg.errors import AgentcgError, NotFound
 
-BEGIN_S = 1.0  # all that beginning a call may cost, besides the wait that the caller asks for
-END_S = 1.0
+ANSWER_S = 1.0
+"""All that beginning a call may cost, besides the wait that the caller asks for; and ending it."""
+STRICT_S = 10.0
+"""The same for who rather waits for a busy daemon than goes without a call."""
 
 Tell = Callable[[str], None]
 
@@ -62,12 +64,12 @@ def run_in_call(
     child.release()
     ended = supervise(child.pid)
     if call is not None:
-        _end(client, call.id, ended, tell)
+        _end(client, call.id, ended, tell, STRICT_S if strict else ANSWER_S)
     return ended.status or 0
 
 
 class _Beginning:
-    """The attempt to get a call, within `BEGIN_S` and the wait that was asked for."""
+    """The attempt to get a call, within its time and the wait that was asked for."""
 
     def __init__(
         self, client: Client, session: str, request: BeginCall, strict: bool, tell: Tell
@@ -77,7 +79,7 @@ class _Beginning:
         self._request = request
         self._strict = strict
         self._tell = tell
-        self._until = time.monotonic() + BEGIN_S + request.wait_s
+        self._until = time.monotonic() + (STRICT_S if strict else ANSWER_S) + request.wait_s
 
     def begin(self, pid: int | None) -> Call | None:
         """The call; None (and a word to the user) if the command has to do without."""
@@ -98,7 +100,7 @@ class _Beginning:
         try:
             return self._client.change(call.id, ChangeCall(pid=pid), timeout_s=self._left_s())
         except AgentcgError as error:
-            _end(self._client, call.id, Ended(None, False), _silently)
+            _end(self._client, call.id, Ended(None, False), _silently, ANSWER_S)
             self._do_without(error)
             return None
 
@@ -142,10 +144,10 @@ def _start_by_birth(
         raise
 
 
-def _end(client: Client, call_id: str, how: Ended, tell: Tell) -> None:
+def _end(client: Client, call_id: str, how: Ended, tell: Tell, within_s: float) -> None:
     """End the call and pass on what the daemon says about it."""
     try:
-        ended = client.end(call_id, how.status, cancelled=how.cancelled, timeout_s=END_S)
+        ended = client.end(call_id, how.status, cancelled=how.cancelled, timeout_s=within_s)
     except AgentcgError as error:
         tell(f"the command has ended, but its call could not be: {error}")
         return

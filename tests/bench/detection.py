@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from agentcg.bpf import Accounting
 from agentcg.cgroups import find_mount
 from bench.cgroup_placement import remount
-from daemon_support import Daemon, fresh, own_daemon
+from daemon_support import Daemon, fresh, own_daemon, weigh
 
 AGENT = """
 import subprocess, sys, time
@@ -142,14 +142,6 @@ def one(given: argparse.Namespace) -> dict[str, Any]:
             return measure(daemon, given.calls, given.pause, Path(directory))
     finally:
         Accounting.open(pins).unpin()
-
-
-def weigh(pid: int, nice: int) -> None:
-    """Give a process and, where there are such, the autogroup of its session a weight."""
-    os.setpriority(os.PRIO_PROCESS, pid, nice)
-    group = Path(f"/proc/{pid}/autogroup")
-    if group.exists():
-        group.write_text(str(nice))
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def uid(request: pytest.FixtureRequest) -> int:
 
 def test_run_within_its_memory(daemon: Client, uid: int, session: str) -> None:
     """A command in its grant runs without a word, and what it used is known afterwards."""
-    words = ["run", "--session", session, "--memory", "256M", "--"]
+    words = ["run", "--strict", "--session", session, "--memory", "256M", "--"]
     done = agentcg(*words, "python3", "-c", "x=bytearray(100<<20)", uid=uid)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (call,) = daemon.calls(session=session)
@@ -105,7 +105,7 @@ def test_run_within_its_memory(daemon: Client, uid: int, session: str) -> None:
 def test_command_is_in_the_call(daemon: Client, uid: int, session: str) -> None:
     """From its first instruction on the command is in the leaf, and its score is raised."""
     script = "cat /proc/self/cgroup /proc/self/oom_score_adj"
-    done = agentcg("run", "--session", session, "sh", "-c", script, uid=uid)
+    done = agentcg("run", "--strict", "--session", session, "sh", "-c", script, uid=uid)
     (call,) = daemon.calls(session=session)
     cgroup, score = done.stdout.split()
     assert cgroup.endswith(f"/sessions/{session}/call-{call.id}")
@@ -114,16 +114,16 @@ def test_command_is_in_the_call(daemon: Client, uid: int, session: str) -> None:
 
 def test_session_of_the_user(daemon: Client) -> None:
     """Without a name the session is the user's own."""
-    assert agentcg("run", "true", uid=SOMEBODY).returncode == 0
-    assert agentcg("run", "true").returncode == 0
+    assert agentcg("run", "--strict", "true", uid=SOMEBODY).returncode == 0
+    assert agentcg("run", "--strict", "true").returncode == 0
     names = {session.name: session.uid for session in daemon.sessions()}
     assert names == {f"user-{SOMEBODY}": SOMEBODY, "user-root": ROOT}
 
 
 def test_session_around_the_caller(daemon: Client, uid: int) -> None:
     """A command that runs `agentcg run` itself stays in its session."""
-    inner = ["agentcg", "run", "cat", "/proc/self/cgroup"]
-    done = agentcg("run", "--session", "outer", "--", *inner, uid=uid)
+    inner = ["agentcg", "run", "--strict", "cat", "/proc/self/cgroup"]
+    done = agentcg("run", "--strict", "--session", "outer", "--", *inner, uid=uid)
     assert (done.returncode, done.stderr) == (0, "")
     assert "/sessions/outer/call-" in done.stdout
     assert [session.name for session in daemon.sessions()] == ["outer"]
@@ -131,7 +131,7 @@ def test_session_around_the_caller(daemon: Client, uid: int) -> None:
 
 def test_session_of_somebody_else() -> None:
     """Another user's session is not entered; the command runs without a call and is told so."""
-    assert agentcg("run", "--session", "roots", "true").returncode == 0
+    assert agentcg("run", "--strict", "--session", "roots", "true").returncode == 0
     done = agentcg("run", "--session", "roots", "echo", "hi", uid=SOMEBODY)
     assert (done.returncode, done.stdout) == (0, "hi\n")
     assert "runs without a call" in done.stderr
@@ -156,7 +156,9 @@ def small_calls() -> Iterator[None]:
 
 def test_run_out_of_memory(daemon: Client, uid: int, small_calls: None, session: str) -> None:
     """The call dies and not its caller; the status is that of SIGKILL, and the reason is told."""
-    done = agentcg("run", "--session", session, "python3", "-c", "x=bytearray(300<<20)", uid=uid)
+    done = agentcg(
+        "run", "--strict", "--session", session, "python3", "-c", "x=bytearray(300<<20)", uid=uid
+    )
     assert done.returncode == 128 + signal.SIGKILL
     assert done.stderr.startswith("agentcg: ")
     assert "64" in done.stderr
@@ -168,7 +170,7 @@ def test_run_out_of_memory(daemon: Client, uid: int, small_calls: None, session:
 def test_leftovers(daemon: Client, uid: int, session: str) -> None:
     """A call that leaves a process behind ends, says so, and is listed as lingering."""
     command = ["sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo started"]
-    done = agentcg("run", "--session", session, *command, uid=uid)
+    done = agentcg("run", "--strict", "--session", session, *command, uid=uid)
     assert (done.returncode, done.stdout) == (0, "started\n")
     assert done.stderr.startswith("agentcg: ")
     (call,) = daemon.calls(session=session)
@@ -178,7 +180,7 @@ def test_leftovers(daemon: Client, uid: int, session: str) -> None:
 
 def test_status(daemon: Client, uid: int, session: str) -> None:
     """While a command runs it stands on the page, within 80 columns, and in the JSON."""
-    words = ["agentcg", "run", "--session", session, "--tool", "Bash", "sleep", "1000"]
+    words = ["agentcg", "run", "--strict", "--session", session, "--tool", "Bash", "sleep", "1000"]
     with subprocess.Popen(words, **identity(uid)) as running:
         try:
             until(lambda: daemon.calls(session=session))
@@ -220,7 +222,7 @@ def test_daemon_is_stopped(uid: int) -> None:
 
 def test_daemon_is_killed_under_a_command(daemon: Client, uid: int, session: str) -> None:
     """kill -9 and restart in the middle: the call is the same call, and ends as it should."""
-    words = ["agentcg", "run", "--session", session, "sh", "-c", "read x; exit 7"]
+    words = ["agentcg", "run", "--strict", "--session", session, "sh", "-c", "read x; exit 7"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, text=True, **identity(uid)) as running:
         (before,) = until(lambda: daemon.calls(session=session))
         systemctl("kill", "--signal=KILL", "agentcgd")
@@ -234,11 +236,11 @@ def test_daemon_is_killed_under_a_command(daemon: Client, uid: int, session: str
 def test_events_of_a_run(uid: int, session: str) -> None:
     """The stream tells the beginning and the end of a call, from what is kept and live."""
     words = ["agentcg", "events", "--session", session, "--kept", "--json"]
-    assert agentcg("run", "--session", session, "true", uid=uid).returncode == 0
+    assert agentcg("run", "--strict", "--session", session, "true", uid=uid).returncode == 0
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **identity(uid)) as following:
         assert following.stdout is not None
         assert kinds_of_a_call(following.stdout) == ["call.begun", "call.ended"]
-        assert agentcg("run", "--session", session, "true", uid=uid).returncode == 0
+        assert agentcg("run", "--strict", "--session", session, "true", uid=uid).returncode == 0
         assert kinds_of_a_call(following.stdout) == ["call.begun", "call.ended"]
         following.terminate()
 

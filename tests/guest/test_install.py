@@ -190,7 +190,7 @@ def test_make_install_brings_a_daemon_that_works_and_make_uninstall_removes_it(
     make("install")
     assert Path("/usr/local/bin/agentcgd").resolve() == Path("/opt/agentcg/bin/agentcgd")
     assert state("agentcgd.service") == "active"
-    call = ["run", "--memory", "256M", "--", "python3", "-c", "x=bytearray(100<<20)"]
+    call = ["run", "--strict", "--memory", "256M", "--", "python3", "-c", "x=bytearray(100<<20)"]
     subprocess.run(["agentcg", *call], check=True, cwd="/")
     shown = subprocess.run(
         ["agentcg", "status", "--json"], capture_output=True, check=True, cwd="/"

@@ -121,7 +121,7 @@ def test_a_retry_loop_is_recognised_and_answered(api: Api, tmp_path: Path) -> No
     script = tmp_path / "run_tests.sh"
     script.write_text(f"#!/bin/sh\nexec {sys.executable} -I -S -c '{HUNGRY}'\n")
     script.chmod(0o755)
-    command = ["agentcg", "run", "--session", name, "--", str(script)]
+    command = ["agentcg", "run", "--strict", "--session", name, "--", str(script)]
     for number in (1, 2):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 137, done.stderr

@@ -68,7 +68,9 @@ def daemon() -> Iterator[int]:
 @pytest.fixture
 def agent(daemon: int) -> Iterator[subprocess.Popen[bytes]]:
     """A long command in a call of session "unit-test"; gone after the test."""
-    process = subprocess.Popen(["agentcg", "run", "--session", "unit-test", "--", "sleep", "1000"])
+    process = subprocess.Popen(
+        ["agentcg", "run", "--strict", "--session", "unit-test", "--", "sleep", "1000"]
+    )
     wait_for("the call's process", lambda: sleeping() is not None)
     yield process
     if (pid := sleeping()) is not None:

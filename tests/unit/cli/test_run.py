@@ -261,6 +261,18 @@ def test_strict(tmp_path: Path, ready: ScriptedDaemon, euid: int) -> None:
     assert not mark.exists()
 
 
+def test_strict_has_patience(ready: ScriptedDaemon, euid: int) -> None:
+    """Who rather waits than goes without a call is not sent away by a daemon that is busy."""
+
+    def late(_: Received) -> Any:
+        threading.Event().wait(1.5)  # longer than it may take otherwise
+        return a_call()
+
+    ready.on("POST", BEGIN, late)
+    assert run(ready, "--strict", "true", euid=euid).stderr == ""
+    assert len(ready.sent("POST", END)) == 1
+
+
 def test_command_that_cannot_be_executed(ready: ScriptedDaemon, tmp_path: Path, euid: int) -> None:
     """127 and 126 as in a shell, with the reason, and the call is ended."""
     missing = run(ready, "no-such-program", euid=euid)
