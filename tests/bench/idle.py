@@ -118,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[1])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--stride", type=int, nargs="+", default=[1, 10], help="of pages touched")
     options = parser.parse_args()
     result: dict[str, dict[str, float]] = {}
     DROP_IN.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ def main() -> None:
     until(lambda: accounting(daemon) != "starting", 240)
     with swap_on_zram(1 << 30), policy(POLICY):
         for way in ("kept", "unannounced", "announced"):
-            for stride in (1, 10):
+            for stride in options.stride:
                 name = f"{way}-{stride}"
                 rounds = []
                 for number in range(options.rounds):  # a new agent each time: none is at rest
