@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leaves, processes and daemons for the tests of accounting; needs root and a cgroup2 mount."""
+"""Leaves and processes for the tests of accounting; needs root and a cgroup2 mount."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from agentcg.bpf import Accounting, ExecEvent, ExitEvent, OomEvent
-from daemon_support import Daemon, own_daemon
 
 BPFFS = Path("/sys/fs/bpf")
 _SYS_CLONE3 = 435
@@ -103,16 +102,6 @@ def pin_root() -> Iterator[Path]:
         yield root
     finally:
         subprocess.run(["rm", "-rf", str(root)], check=True)
-
-
-@contextlib.contextmanager
-def daemon_with_bpf(*options: str) -> Iterator[Daemon]:
-    """A daemon that has the programs attached; they are taken away at the end."""
-    with pin_root() as pins:
-        given = ("--require", "none", "--bpf", "on", "--pins", str(pins), *options)
-        with own_daemon(*given) as running:
-            yield running
-        Accounting.open(str(pins)).unpin()
 
 
 def drain(accounting: Accounting) -> list[ExecEvent | ExitEvent | OomEvent]:

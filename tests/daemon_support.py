@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bpf_support import mount_bpffs
+from agentcg.bpf import Accounting
+from bpf_support import mount_bpffs, pin_root
 from cgroup_support import own_cgroup, until
 
 PATIENCE_S = 300.0  # also in an emulated guest; only ever spent by a failure
@@ -184,6 +185,16 @@ def own_daemon(*options: str) -> Iterator[Daemon]:
         finally:
             if daemon.process is not None and daemon.process.poll() is None:
                 daemon.kill()
+
+
+@contextlib.contextmanager
+def daemon_with_bpf(*options: str) -> Iterator[Daemon]:
+    """A daemon that has the programs attached; they are taken away at the end."""
+    with pin_root() as pins:
+        given = ("--require", "none", "--bpf", "on", "--pins", str(pins), *options)
+        with own_daemon(*given) as running:
+            yield running
+        Accounting.open(str(pins)).unpin()
 
 
 def fresh(prefix: str = "s") -> str:

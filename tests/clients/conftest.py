@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bpf_support import daemon_with_bpf
-from daemon_support import Daemon
+from daemon_support import Daemon, daemon_with_bpf
 
 
 @pytest.fixture(scope="module")

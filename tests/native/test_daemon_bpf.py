@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from bpf_support import daemon_with_bpf
 from cgroup_support import until
-from daemon_support import Daemon, fresh
+from daemon_support import Daemon, daemon_with_bpf, fresh
 
 TOOL = """
 import subprocess, sys

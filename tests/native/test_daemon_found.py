@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from bpf_support import daemon_with_bpf
 from cgroup_support import cgroup_of, spawn_same_pid, until
-from daemon_support import Daemon, fresh
+from daemon_support import Daemon, daemon_with_bpf, fresh
 
 # Runs the lines that it reads as `sh -c`, as agents do; "&": without waiting.
 AGENT = """
