@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from agentcg.daemon.engine.feedback_ends import ending_of, is_cut_short
 from agentcg.daemon.engine.feedback_words import (
     MIB,
+    delayed_s,
     held_back_words,
     is_held_back,
     known,
@@ -34,7 +35,7 @@ def of_call(account: Account, grant: Grant, ending: Ending) -> list[Feedback]:
     told = [ending_of(account, grant, ending)] if is_cut_short(account, ending) else []
     if _is_over(account, grant) and not told:
         told.append(_over_grant(account, grant, ending))
-    if is_held_back(ending) and not told:
+    if is_held_back(account, ending) and not told:
         told.append(_held_back(account, ending))
     told += _loops(account, grant, ending)
     if ending.lingering_processes:
@@ -48,7 +49,7 @@ def is_plain(account: Account, grant: Grant, ending: Ending) -> bool:
     return not (
         is_cut_short(account, ending)
         or _is_over(account, grant)
-        or is_held_back(ending)
+        or is_held_back(account, ending)
         or ending.lingering_processes
         or len(ending.failed) >= LOOP_FROM
         or _grows(ending)
@@ -104,11 +105,12 @@ def _over_grant(account: Account, grant: Grant, ending: Ending) -> Feedback:
     return Feedback(
         code="over-grant",
         text=f"The call met its grant of {format_size(grant.memory_high_bytes)}{lost}. "
-        f"{words}{held_back_words(ending)}",
+        f"{words}{held_back_words(account, ending)}",
         wall_s=account.wall_s,
         throttled_s=lost_s,
         slowed_s=ending.slowed_s or None,
         frozen_s=ending.frozen_s or None,
+        delayed_s=delayed_s(account),
         peak_bytes=account.memory_peak_bytes,
         granted_bytes=grant.memory_high_bytes,
         declare_bytes=declare,
@@ -120,11 +122,12 @@ def _held_back(account: Account, ending: Ending) -> Feedback:
     free = known("; {} are free now", ending.room_bytes)
     return Feedback(
         code="held-back",
-        text=f"The call took {format_duration(account.wall_s)}.{held_back_words(ending)} Its own "
-        f"work is not slower; run fewer calls at once, or a smaller part{free}.",
+        text=f"The call took {format_duration(account.wall_s)}.{held_back_words(account, ending)} "
+        f"Its own work is not slower; run fewer calls at once, or a smaller part{free}.",
         wall_s=account.wall_s,
         slowed_s=ending.slowed_s or None,
         frozen_s=ending.frozen_s or None,
+        delayed_s=delayed_s(account),
         peak_bytes=account.memory_peak_bytes,
         room_bytes=not_negative(ending.room_bytes),
     )

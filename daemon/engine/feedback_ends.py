@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from agentcg.daemon.engine.feedback_words import (
     bare_name,
+    delayed_s,
     held_back_words,
     known,
     not_negative,
@@ -46,7 +47,7 @@ def _signal_of(ending: Ending) -> int | None:
 def ending_of(account: Account, grant: Grant, ending: Ending) -> Feedback:
     """What ended a call that was cut short."""
     if ending.killed is not None:
-        told = _killed(ending.killed, ending)
+        told = _killed(ending.killed, account, ending)
     elif account.oom_kills or ending.reason == "oom":
         told = _oom(account, grant, ending)
     else:
@@ -59,14 +60,15 @@ def ending_of(account: Account, grant: Grant, ending: Ending) -> Feedback:
         throttled_s=throttled_s(account),
         slowed_s=ending.slowed_s or None,
         frozen_s=ending.frozen_s or None,
+        delayed_s=delayed_s(account),
         signal=_signal_of(ending),
     )
 
 
-def _killed(told: Feedback, ending: Ending) -> Feedback:
+def _killed(told: Feedback, account: Account, ending: Ending) -> Feedback:
     """By the ladder, which has said why; what is free by now is added."""
     free = known(" {} are free now.", ending.room_bytes)
-    return replace(told, text=f"{told.text}{held_back_words(ending)}{free}", by="agentcg")
+    return replace(told, text=f"{told.text}{held_back_words(account, ending)}{free}", by="agentcg")
 
 
 def _oom(account: Account, grant: Grant, ending: Ending) -> Feedback:

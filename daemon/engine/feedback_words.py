@@ -68,18 +68,27 @@ def bare_name(number: int | None) -> str | None:
         return None
 
 
-def is_held_back(ending: Ending) -> bool:
-    """Whether the ladder held the call back long enough to tell."""
-    return ending.slowed_s + ending.frozen_s >= HELD_BACK_MIN_S
+def delayed_s(account: Account) -> float | None:
+    """Seconds that its tasks were held up where they allocated, if that is long enough to tell."""
+    total_s = account.delayed.total_us / 1e6 if account.delayed is not None else 0.0
+    return total_s if total_s >= HELD_BACK_MIN_S else None
 
 
-def held_back_words(ending: Ending) -> str:
-    """How long the ladder slowed and paused the call, or nothing."""
-    if not is_held_back(ending):
+def is_held_back(account: Account, ending: Ending) -> bool:
+    """Whether the call was held back long enough to tell: by the ladder, or where it allocated."""
+    by_ladder_s = ending.slowed_s + ending.frozen_s
+    return by_ladder_s >= HELD_BACK_MIN_S or delayed_s(account) is not None
+
+
+def held_back_words(account: Account, ending: Ending) -> str:
+    """How long the call was slowed, paused and held up, or nothing."""
+    if not is_held_back(account, ending):
         return ""
     parts = []
     if ending.slowed_s:
         parts.append(f"slowed it for {format_duration(ending.slowed_s)}")
     if ending.frozen_s:
         parts.append(f"paused it for {format_duration(ending.frozen_s)}")
+    if (held_up_s := delayed_s(account)) is not None:
+        parts.append(f"held it up for {format_duration(held_up_s)} in all where it allocated")
     return f" agentcg {' and '.join(parts)}, because memory was short for all."

@@ -148,6 +148,7 @@ class Feedback(Answer, frozen=True, omit_defaults=True):
     throttled_s: float | None = None  # at its memory.high
     slowed_s: float | None = None  # by the ladder, below its grant
     frozen_s: float | None = None
+    delayed_s: float | None = None  # of its tasks where they allocated, in all
     peak_bytes: int | None = None
     need_bytes: int | None = None  # that there was, or was not, room for
     granted_bytes: int | None = None

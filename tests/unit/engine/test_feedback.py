@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agentcg.daemon.engine import Ending, Leaving, is_plain, of_call
 from agentcg.daemon.engine.feedback_words import propose
-from agentcg.daemon.messages import Account, Feedback, Grant
+from agentcg.daemon.messages import Account, Delayed, Feedback, Grant
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -214,6 +214,17 @@ def test_time_held_back_is_told() -> None:
     assert code == "held-back"
     assert "agentcg slowed it for 12s and paused it for 30s, because memory was short" in text
     assert told(Account(wall_s=60.0), Ending("declared", 0, slowed_s=0.4))[0][0] == "ok"
+
+
+def test_time_held_up_where_it_allocated_is_told() -> None:
+    """The same of delays for memory, of all its tasks together; less than a second is not told."""
+    delayed = Delayed(count=9, total_us=4_200_000, longest_us=900_000, overshoot_bytes=MIB)
+    ending = Ending("declared", 0, frozen_s=30.0)
+    (feedback,) = of_call(Account(wall_s=60.0, delayed=delayed), granted(), ending)
+    assert (feedback.code, feedback.delayed_s) == ("held-back", 4.2)
+    assert "paused it for 30s and held it up for 4.2s in all where it allocated" in feedback.text
+    short = replace(delayed, total_us=900_000)
+    assert told(Account(wall_s=60.0, delayed=short), Ending("declared", 0))[0][0] == "ok"
 
 
 def test_a_retry_loop_is_told_with_its_sizes() -> None:
