@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from aiohttp import web
 from agentcg.daemon.api import bounds, decode, problems
 from agentcg.daemon.api.exchange import Exchange, Nothing, Result, Route
 from agentcg.daemon.api.problems import METHOD, TIMEOUT, TOO_LARGE, Refused
+from agentcg.daemon.api.quota import Quota
 from agentcg.daemon.messages import BODY_MAX_BYTES
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
@@ -108,12 +108,13 @@ class Dispatcher:
     def __init__(self, service: Service, routes: Sequence[Route]) -> None:
         self._service = service
         self._table = Table(routes)
-        self._large: Counter[int] = Counter()  # large bodies that arrive, by uid
 
-    async def answer(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+    async def answer(
+        self, request: web.BaseRequest, peer: Peer, quota: Quota
+    ) -> web.StreamResponse:
         """The answer to `request`, whatever happens."""
         try:
-            return await self._answer(request, peer)
+            return await self._answer(request, peer, quota)
         except Refused as refused:
             return problems.response(refused.problem, refused.headers, close=refused.close)
         except AgentcgError as error:
@@ -127,7 +128,9 @@ class Dispatcher:
             log.exception("%s %s", request.method, request.raw_path[:200])
             return problems.response(problems.of_bug())
 
-    async def _answer(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.BaseRequest, peer: Peer, quota: Quota
+    ) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         route, parameters = self._table.find(request.method, path)
         exchange = Exchange(
@@ -137,27 +140,31 @@ class Dispatcher:
             path=parameters,
             query=_query(query, route),
             # No name for what arrived: it may be large, and the handler may wait for long.
-            body=decode.body(await self._body(request, peer, route.body_max_bytes), route.body),
+            body=decode.body(await _body(request, quota, route.body_max_bytes), route.body),
         )
-        return _response(await route.handler(exchange), route)
+        if not route.large:
+            return _response(await route.handler(exchange), route)
+        async with quota.large_answers:
+            return await _sent(_response(await route.handler(exchange), route), request)
 
-    async def _body(self, request: web.BaseRequest, peer: Peer, most: int) -> bytes:
-        """The body; how many large ones of a user may arrive at once is bounded."""
-        if not request.body_exists:
-            return b""
-        length = request.content_length
-        if most <= BODY_MAX_BYTES or (length is not None and length <= BODY_MAX_BYTES):
-            return await _read(request, most)
-        if self._large[peer.uid] >= bounds.LARGE_BODIES_PER_UID_MAX:
-            raise LimitExceeded(
-                f"uid {peer.uid} sends {bounds.LARGE_BODIES_PER_UID_MAX} large bodies at once",
-                remedy="wait for some of them",
-            )
-        self._large[peer.uid] += 1
-        try:
-            return await _read(request, most)
-        finally:
-            self._large[peer.uid] -= 1
+
+async def _body(request: web.BaseRequest, quota: Quota, most: int) -> bytes:
+    """The body; how many large ones of a user may arrive at once is bounded."""
+    if not request.body_exists:
+        return b""
+    length = request.content_length
+    if most <= BODY_MAX_BYTES or (length is not None and length <= BODY_MAX_BYTES):
+        return await _read(request, most)
+    if quota.large_bodies >= bounds.LARGE_BODIES_PER_UID_MAX:
+        raise LimitExceeded(
+            f"the user sends {bounds.LARGE_BODIES_PER_UID_MAX} large bodies at once",
+            remedy="wait for some of them",
+        )
+    quota.large_bodies += 1
+    try:
+        return await _read(request, most)
+    finally:
+        quota.large_bodies -= 1
 
 
 def _query(text: str, route: Route) -> msgspec.Struct | None:
@@ -210,3 +217,15 @@ def _response(result: Result, route: Route) -> web.StreamResponse:
     if result is None:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     return web.Response(body=_encode(result), status=status, headers=_JSON)
+
+
+async def _sent(response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
+    """`response` once its peer has taken it; who takes nothing is not waited for."""
+    try:
+        async with asyncio.timeout(bounds.WRITE_S):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    return response

@@ -53,3 +53,4 @@ class Route:
     errors: tuple[int, ...] = ()
     media: str = "application/json"
     body_max_bytes: int = BODY_MAX_BYTES
+    large: bool = False  # the answer may be: how many are made and sent at once is bounded

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +17,7 @@ from agentcg.daemon.api.accept import accept
 from agentcg.daemon.api.dispatch import Dispatcher
 from agentcg.daemon.api.exchange import Route
 from agentcg.daemon.api.peers import peer_of
+from agentcg.daemon.api.quota import Quota
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import LimitExceeded
@@ -39,8 +38,7 @@ class Server:
         self._listening: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.connections: set[Connection] = set()
-        self.connections_by_uid: Counter[int] = Counter()
-        self._requests_by_uid: Counter[int] = Counter()
+        self.quotas: dict[int, Quota] = {}  # by uid
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
@@ -65,25 +63,26 @@ class Server:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)  # noqa: S101 - made in start(), nowhere else
-        peer = connection.peer
-        if self._requests_by_uid[peer.uid] >= bounds.REQUESTS_PER_UID_MAX:
+        peer, quota = connection.peer, connection.quota
+        if quota.requests >= bounds.REQUESTS_PER_UID_MAX:
             error = LimitExceeded(
                 f"uid {peer.uid} has {bounds.REQUESTS_PER_UID_MAX} requests being answered",
                 remedy="wait for some of them",
             )
             return problems.response(problems.of_error(error))
-        self._requests_by_uid[peer.uid] += 1
+        quota.requests += 1
         connection.busy = True
         try:
-            return await self._dispatcher.answer(request, peer)
+            await quota.turn()
+            return await self._dispatcher.answer(request, peer, quota)
         finally:
-            self._requests_by_uid[peer.uid] -= 1
+            quota.requests -= 1
             connection.busy = False
             connection.used_at = asyncio.get_running_loop().time()
 
     async def _sweep(self) -> None:
         """Close connections on which nothing has been asked for long: aiohttp has no bound for
-        a request whose header never ends."""
+        an answer that is not taken, and not in all its releases one for half a header."""
         while True:
             await asyncio.sleep(bounds.IDLE_S / 2)
             too_old = asyncio.get_running_loop().time() - bounds.IDLE_S
@@ -95,9 +94,10 @@ class Server:
 class Connection(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
     """One connection: aiohttp's protocol, which knows its peer and counts."""
 
-    __slots__ = ("_server", "busy", "peer", "used_at")
+    __slots__ = ("_server", "busy", "peer", "quota", "used_at")
 
     peer: Peer
+    quota: Quota
 
     def __init__(self, server: Server, http: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -119,30 +119,31 @@ class Connection(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
         super().connection_made(transport)
         server = self._server
         self.peer = peer_of(transport.get_extra_info("socket"))
-        count = server.connections_by_uid[self.peer.uid]
+        self.quota = server.quotas.setdefault(self.peer.uid, Quota())
+        self.quota.connections += 1
         server.connections.add(self)
-        server.connections_by_uid[self.peer.uid] += 1
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's always is
+        transport.set_write_buffer_limits(high=bounds.UNSENT_MAX_BYTES)
         if (
-            count >= bounds.CONNECTIONS_PER_UID_MAX
+            self.quota.connections > bounds.CONNECTIONS_PER_UID_MAX
             or len(server.connections) > bounds.CONNECTIONS_MAX
         ):
             log.warning("uid %d has too many connections: one refused", self.peer.uid)
-            assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's always is
             transport.write(_FULL)
             transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give its place back."""
         self._server.connections.discard(self)
-        self._server.connections_by_uid[self.peer.uid] -= 1
+        self.quota.connections -= 1
+        if self.quota.connections == 0:
+            self._server.quotas.pop(self.peer.uid, None)
         super().connection_lost(exc)
 
     def drop(self) -> None:
-        """Close a connection that is not used."""
-        with contextlib.suppress(Exception):
-            self.force_close()
-            if self.transport is not None:
-                self.transport.close()
+        """Close a connection that is not used, also where its peer does not take what was sent."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self,

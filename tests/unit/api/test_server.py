@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from agentcg.daemon.api import bounds, listen
 from agentcg.daemon.api.exchange import Exchange, Result, Route
+from agentcg.daemon.api.quota import Quota
 from agentcg.daemon.api.server import Server
 from agentcg.daemon.messages import EndCall, IntentList
 
@@ -50,7 +53,13 @@ async def whoami(x: Exchange) -> Result:
     return None
 
 
+async def large(x: Exchange) -> Result:
+    Slow.begun.release()
+    return web.Response(body=bytes(4 << 20))  # more than the kernel takes before anybody reads
+
+
 ROUTES = (
+    Route("GET", "/large", "large", "", large, None, large=True),
     Route("POST", "/quick", "quick", "", quick, IntentList, body=EndCall),
     Route("GET", "/slow", "slow", "", slow, None, statuses=(204,)),
     Route("GET", "/buggy", "buggy", "", buggy, None),
@@ -207,3 +216,79 @@ async def test_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.Mon
     assert not busy.reader.at_eof()
     busy.writer.close()
     await server.stop()
+
+
+async def test_a_peer_that_takes_no_answers_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks again and again and reads nothing does not keep a connection for ever."""
+    monkeypatch.setattr(bounds, "IDLE_S", 0.2)
+    server = Server(None, ROUTES)  # type: ignore[arg-type]
+    await server.start(listen.bind(tmp_path / "s"))
+    await asyncio.to_thread(ask_without_reading, tmp_path / "s")
+    assert not server.quotas
+    await server.stop()
+
+
+def ask_without_reading(path: Path) -> None:
+    """Until the other end is closed."""
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.settimeout(PATIENCE_S)
+        deaf.connect(str(path))
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            deaf.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" * 100_000)
+
+
+async def test_large_answers_of_a_user_are_made_as_they_are_taken(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many are in memory at once; who takes nothing is dropped, and the next one has it."""
+    monkeypatch.setattr(bounds, "LARGE_ANSWERS_PER_UID", 1)
+    monkeypatch.setattr(bounds, "WRITE_S", 0.5)
+    deaf, next_one = await Peer.connect(path), await Peer.connect(path)
+    for peer in (deaf, next_one):
+        peer.writer.transport.pause_reading()
+    deaf.send("GET", "/large")
+    await asyncio.wait_for(Slow.begun.acquire(), PATIENCE_S)
+    next_one.send("GET", "/large")
+    assert await ask(path, "POST", "/quick") == (200, {"intents": []})
+    next_one.writer.transport.resume_reading()
+    head = await asyncio.wait_for(next_one.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
+    assert head.startswith(b"HTTP/1.1 200")
+    assert len(await asyncio.wait_for(next_one.reader.readexactly(4 << 20), PATIENCE_S)) == 4 << 20
+    deaf.writer.transport.resume_reading()
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+        await asyncio.wait_for(deaf.reader.readexactly(4 << 20), PATIENCE_S)
+
+
+async def test_thousands_of_requests_leave_others_their_turn() -> None:
+    """A user's requests are begun in order, and only some in each turn of the loop."""
+    begun: list[str] = []
+
+    async def ask_as(quota: Quota, name: str) -> None:
+        await quota.turn()
+        begun.append(name)
+
+    storm, other = Quota(), Quota()
+    await asyncio.gather(
+        *(ask_as(storm, str(number)) for number in range(1000)), ask_as(other, "other")
+    )
+    assert begun.index("other") == bounds.REQUESTS_PER_TURN
+    begun.remove("other")
+    assert begun == [str(number) for number in range(1000)]
+
+
+async def test_every_request_takes_its_turn(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that are one of many on a kept connection."""
+    turns: list[Quota] = []
+
+    async def turn(quota: Quota) -> None:
+        turns.append(quota)
+
+    monkeypatch.setattr(Quota, "turn", turn)
+    peer = await Peer.connect(path)
+    for _ in range(3):
+        peer.send("POST", "/quick")
+        assert (await peer.answer())[0] == 200
+    assert len(turns) == 3
+    peer.writer.close()
