@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from agentcg.daemon.messages import Action, ActionKind
 
@@ -19,12 +20,20 @@ _LEADS_TO: dict[ActionKind, str | None] = {
 }
 
 
-def held_back_s(actions: Iterable[Action], until: float) -> tuple[float, float]:
-    """Seconds for which one call was slowed, and frozen, by `actions` up to `until`.
+class HeldBack(NamedTuple):
+    """For how many seconds, and how."""
+
+    slowed_s: float
+    frozen_s: float  # for memory; by people, too, or not
+    by_hand_s: float  # frozen by people alone
+
+
+def held_back(actions: Iterable[Action], until: float) -> HeldBack:
+    """What `actions` did to one call up to `until`.
 
     What both the ladder and people froze is frozen until both have let go.
     """
-    spent = {"slowed": 0.0, "frozen": 0.0}
+    spent = {"slowed": 0.0, "frozen": 0.0, "by hand": 0.0}
     by_ladder: str | None = None
     by_hand, since = False, until
     for action in actions:
@@ -39,8 +48,8 @@ def held_back_s(actions: Iterable[Action], until: float) -> tuple[float, float]:
             by_ladder = _LEADS_TO[action.kind]
     if (state := _state(by_ladder, by_hand)) is not None:
         spent[state] += max(0.0, until - since)
-    return spent["slowed"], spent["frozen"]
+    return HeldBack(*spent.values())
 
 
 def _state(by_ladder: str | None, by_hand: bool) -> str | None:
-    return "frozen" if by_hand else by_ladder
+    return "by hand" if by_hand and by_ladder != "frozen" else by_ladder

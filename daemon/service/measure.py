@@ -14,7 +14,7 @@ from agentcg.cgroups import Cgroup, Psi, Resource, Usage
 from agentcg.cgroups.knobs import MEMORY_CURRENT
 from agentcg.cgroups.usage import MEMORY_STAT
 from agentcg.cgroups.values import Limit, MemoryStat
-from agentcg.daemon.engine.timeline import held_back_s
+from agentcg.daemon.engine.timeline import held_back
 from agentcg.daemon.messages import (
     Account,
     Call,
@@ -108,7 +108,8 @@ def _frozen_us(call: LiveCall, used: Usage, until: float) -> int:
     """How long a call was frozen: by the actions on it where the kernel does not count that."""
     if used.frozen_us is not None:
         return used.frozen_us
-    return round(held_back_s(call.actions, until)[1] * 1e6)
+    held = held_back(call.actions, until)
+    return round((held.frozen_s + held.by_hand_s) * 1e6)
 
 
 def _minor(faults: int | None, major: int | None) -> int | None:

@@ -23,7 +23,7 @@ from agentcg.daemon.engine import (
 )
 from agentcg.daemon.engine.history import failures
 from agentcg.daemon.engine.occupancy import Occupant
-from agentcg.daemon.engine.timeline import held_back_s
+from agentcg.daemon.engine.timeline import held_back
 from agentcg.daemon.messages import Account, BeginCall, Feedback
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.hostview import Memory
@@ -143,7 +143,7 @@ def call_request(
 def feedback_of(core: Core, call: LiveCall, used: Account, left: int) -> list[Feedback]:
     """What the agent is told about a call that has ended, with `left` processes in it."""
     now, record = core.clock(), call.record
-    slowed_s, frozen_s = held_back_s(call.actions, record.ended_at or now)
+    held = held_back(call.actions, record.ended_at or now)
     ending = Ending(
         reason=record.end_reason or "declared",
         exit_status=record.exit_status,
@@ -151,8 +151,8 @@ def feedback_of(core: Core, call: LiveCall, used: Account, left: int) -> list[Fe
         lingering_processes=left,
         lease_bytes=call.lease_bytes,
         killed=call.killed,
-        slowed_s=slowed_s,
-        frozen_s=frozen_s,
+        slowed_s=held.slowed_s,
+        frozen_s=held.frozen_s,
         category=record.category,
         failed=_failed(call, now),
         leaving=_leaving(call),
