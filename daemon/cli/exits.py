@@ -24,7 +24,7 @@ Exit codes:
   2    wrong usage or an invalid value; nothing was changed
   3    the daemon is not there
   4    not permitted
-  5    a check found problems (doctor, policy check)
+  5    a check found problems (doctor, policy check, policy show)
 `run` ends with the status of its command, or 125 if it could not be started."""
 
 _CODES = ((InvalidInput, USAGE), (Unavailable, UNAVAILABLE), (Forbidden, FORBIDDEN))

@@ -238,8 +238,8 @@ class Sessions:
         self._check_open(session)
         if not kill and (session.placing or session.cgroup.events().populated):
             raise Conflict(
-                f"session {name!r} still has {measure.processes_in(session)} processes",
-                remedy="end them first, or close it with kill=true",
+                f"session {name!r} still has processes: {measure.processes_in(session)}",
+                remedy="end them first, or close it with kill=true (--kill)",
             )
         session.closing = True
         try:

@@ -13,6 +13,8 @@ from agentcg.daemon.cli.output import print_json_line
 from agentcg.daemon.client.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from agentcg.daemon.messages import Event
 
 HELP = """Follow events: calls begun and ended, memory over the grant, OOM kills, pressure.
@@ -44,7 +46,7 @@ def events(
     """Print events until ^C."""
     stream = client_of(ctx).events(session=session, last_id=FROM_THE_START if kept else None)
     try:
-        for number, event in enumerate(stream, start=1):
+        for number, event in enumerate(_news(stream) if kept else stream, start=1):
             if as_json:
                 print_json_line(event)
             else:
@@ -53,6 +55,13 @@ def events(
                 return
     except KeyboardInterrupt:
         return
+
+
+def _news(stream: Iterable[Event]) -> Iterator[Event]:
+    """`stream` but for a first word that what is not kept is lost: nobody asked for that."""
+    for number, event in enumerate(stream):
+        if number or event.kind != "events.lost":
+            yield event
 
 
 def event_line(event: Event) -> str:

@@ -200,8 +200,9 @@ def _use(account: Account) -> list[_Pair]:
         ("reclaim", _sizes((account.reclaimed_bytes, "reclaimed"),
                            (account.refault_bytes, "read again"))),
         ("swap in/out", _sizes((account.swap_in_bytes, "in"), (account.swap_out_bytes, "out"))),
-        ("waited for", _times((account.run_queue_us, "a CPU"), (account.memory_some_us, "memory"),
-                              (account.io_some_us, "io"))),
+        ("waited", _times((account.run_queue_us, "for a CPU"),
+                          (account.memory_some_us, "for memory"),
+                          (account.io_some_us, "for io"))),
         ("frozen", _times((account.frozen_us, ""))),
         ("scheduler", words(account.scheduled, account.delayed)),
     ]  # fmt: skip

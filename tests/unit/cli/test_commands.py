@@ -189,7 +189,7 @@ def test_session_show(host: ScriptedDaemon) -> None:
         "default.yaml:12",
         "sessions/reviewer",
         "network      3.0M sent",
-        "waited for   2.0s a CPU, 500ms memory",
+        "waited       2.0s for a CPU, 500ms for memory",
     ):
         assert part in shown
 
@@ -271,16 +271,20 @@ def test_intent_change_withdraw_calibration(
 
 
 def test_events(host: ScriptedDaemon) -> None:
-    """A line each until --count; --kept asks for those before; --json is a line of JSON each."""
+    """A line each until --count; --kept asks for those before, and leaves out that there were more
+    once, which others are told; --json is a line of JSON each."""
     event = Event(
         id=4, time=NOW, kind="call.oom", session="reviewer", call="k3f9", text="killed \x1b[1m"
     )
-    host.on("GET", "/v1/events", b"data: " + msgspec.json.encode(event) + b"\n\n")
+    lost = msgspec.structs.replace(event, kind="events.lost")
+    raw = [b"data: " + msgspec.json.encode(one) + b"\n\n" for one in (lost, event)]
+    host.on("GET", "/v1/events", raw[0] + raw[1])
     line = ok(host, "events", "--count", "1", "--session", "reviewer", "--kept")
     assert line.endswith("call.oom         reviewer/k3f9 killed \\x1b[1m\n")
     assert host.requests[-1].query == "session=reviewer"
     assert host.requests[-1].headers["Last-Event-ID"] == "0"
-    assert json.loads(ok(host, "events", "-n", "1", "--json")) == msgspec.to_builtins(event)
+    host.on("GET", "/v1/events", raw[0])
+    assert json.loads(ok(host, "events", "-n", "1", "--json")) == msgspec.to_builtins(lost)
 
 
 def test_host(host: ScriptedDaemon) -> None:
