@@ -53,6 +53,7 @@ def cpu_percents(now: Snapshot, before: Snapshot | None) -> dict[str, float]:
     the call begun.
     """
     earlier = _cpu_us(before) if before is not None else {}
+    began = _began(now)
     percents = {}
     for key, total_us in _cpu_us(now).items():
         if key in earlier and before is not None:
@@ -60,7 +61,7 @@ def cpu_percents(now: Snapshot, before: Snapshot | None) -> dict[str, float]:
             span_s = now.taken_at - before.taken_at
         else:
             used_us = total_us
-            span_s = now.taken_at - _began(now)[key]
+            span_s = now.taken_at - began[key]
         if span_s > 0 and used_us >= 0:
             percents[key] = used_us / 10_000 / span_s
     return percents
