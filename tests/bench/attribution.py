@@ -10,6 +10,10 @@ client whose signature tells calls of a shell apart by time. What each command r
 bash and the children that it has waited for used (/proc/PID/stat, in ticks of 10 ms). Prints one
 JSON object: for each kind of command the CPU time that it used, and the part of it that is in the
 account of the call that began with it; what is in another call's account counts as wrong.
+
+Likewise `memory`, where the session has the memory controller (in the guest), for programs that say
+how much anonymous memory they hold: the largest sum that is held at once, and how much of it is in
+the `memory_peak_bytes` of the call; page cache and page tables are in that, too.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +45,26 @@ COMMANDS = {
     "nested shell": "bash -c 'seq 300000 | sort -r | md5sum; true'",
     "100 short programs": "for n in {1..100}; do /bin/true; done",
     "the shell itself": "n=0; while ((n < 60000)); do ((n++)); done",
+}
+# A program that holds so many MiB for so long, and notes what it has.
+HOLD = """
+import re, sys, time
+held = b"x" * (int(sys.argv[1]) << 20)
+anonymous = re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read()).group(1)
+open("NOTES", "a").write(anonymous + "\\n")
+time.sleep(float(sys.argv[2]))
+"""
+_SHELLS_OWN = 16_000_000
+MEMORY = {  # what is done with HOLD, and whether all of it is held at once
+    "one program": ("{hold} 64 0.3", True),
+    "pipeline": ("{hold} 32 0.3 | {hold} 32 0.3", True),
+    "background and wait": ("{hold} 32 0.3 & {hold} 32 0.3 & wait", True),
+    "nested shell": ("bash -c '{hold} 64 0.3; true'", True),
+    "20 short programs": ("for n in {{1..20}}; do {hold} 8 0; done", False),
+    "the shell itself": (
+        f"x=$(head -c {_SHELLS_OWN} /dev/zero | tr '\\0' x); sleep 0.4; unset x",
+        True,
+    ),
 }
 START = 'read -r _; exec "$@"'
 
@@ -86,30 +112,34 @@ for line in sys.stdin:
 """
 
 
-def measure(daemon: Daemon, rounds: int) -> dict[str, Any]:
-    """Each command `rounds` times."""
+OfCall = Callable[[Any], float]
+Unit = Callable[[Shell], float]
+"""Executes one command; what it used."""
+
+
+def measure(daemon: Daemon, units: dict[str, Unit], of: OfCall, rounds: int) -> dict[str, Any]:
+    """Each command `rounds` times; `of` is what the account of a call has of what it used."""
     name = fresh("bench")
     shell = Shell(daemon, name)
     used: list[tuple[str, float, float, float]] = []
     for _ in range(rounds):
-        for kind, command in COMMANDS.items():
+        for kind, unit in units.items():
             time.sleep(PAUSE_S)
             began = time.time()
-            taken_s = shell.run(command)
-            used.append((kind, began, time.time(), taken_s))
+            taken = unit(shell)
+            used.append((kind, began, time.time(), taken))
     time.sleep(2)
     calls = daemon.get(f"/v1/calls?session={name}&limit=1024")["calls"]
     shell.agent.kill()
     daemon.ask("DELETE", f"/v1/sessions/{name}?kill=true")
-    kinds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in COMMANDS}
+    kinds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in units}
     matched = 0
-    for kind, began, over, taken_s in used:
+    for kind, began, over, taken in used:
         own = [c for c in calls if began - 0.05 <= c["begun_at"] <= over]
         matched += len(own)
-        kinds[kind].append((taken_s, sum(cpu_of(call) for call in own)))
+        kinds[kind].append((taken, sum(of(call) for call in own)))
     every = [pair for pairs in kinds.values() for pair in pairs]
     return {
-        "load": os.getloadavg()[0],
         "commands": len(used),
         "calls": len(calls),
         "of_no_command": len(calls) - matched,
@@ -120,10 +150,40 @@ def measure(daemon: Daemon, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def cpu_units() -> dict[str, Unit]:
+    """Seconds of CPU, as the shell counts them."""
+    return {
+        kind: lambda shell, command=command: shell.run(command)  # type: ignore[misc]
+        for kind, command in COMMANDS.items()
+    }
+
+
+def memory_units(directory: Path) -> dict[str, Unit]:
+    """MB, as the programs note them."""
+    notes, program = directory / "notes", directory / "hold.py"
+    program.write_text(HOLD.replace("NOTES", str(notes)))
+
+    def unit(shell: Shell, command: str, at_once: bool) -> float:
+        notes.write_text("")
+        shell.run(command.format(hold=f"python3 -IS {program}"))
+        held = [int(line) * 1024 / 1e6 for line in notes.read_text().split()]
+        return (sum(held) if at_once else max(held)) if held else _SHELLS_OWN / 1e6
+
+    return {
+        kind: lambda shell, what=what: unit(shell, *what)  # type: ignore[misc]
+        for kind, what in MEMORY.items()
+    }
+
+
 def cpu_of(call: Any) -> float:
     """Seconds in the account of a call; 0 for one that had no leaf."""
     account = call["account"]
     return ((account["cpu_user_us"] or 0) + (account["cpu_system_us"] or 0)) / 1e6
+
+
+def memory_of(call: Any) -> float:
+    """MB in the account of a call; 0 for one that had no leaf."""
+    return float(call["account"]["memory_peak_bytes"] or 0) / 1e6
 
 
 def share(pairs: list[tuple[float, float]]) -> dict[str, float]:
@@ -131,8 +191,8 @@ def share(pairs: list[tuple[float, float]]) -> dict[str, float]:
     used = sum(pair[0] for pair in pairs)
     right = sum(min(pair) for pair in pairs)
     return {
-        "used_s": round(used, 2),
-        "in_account_s": round(sum(pair[1] for pair in pairs), 2),
+        "used": round(used, 2),
+        "in_account": round(sum(pair[1] for pair in pairs), 2),
         "right": round(right / used, 3) if used else 0.0,
     }
 
@@ -146,7 +206,13 @@ def main() -> int:
         with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as daemon:
             assert daemon.process is not None
             weigh(daemon.process.pid, -10)
-            print(json.dumps(measure(daemon, given.rounds)))
+            result: dict[str, Any] = {"load": os.getloadavg()[0]}
+            result["cpu_s"] = measure(daemon, cpu_units(), cpu_of, given.rounds)
+            if "memory" in (daemon.root / "cgroup.subtree_control").read_text():
+                with tempfile.TemporaryDirectory() as directory:
+                    units = memory_units(Path(directory))
+                    result["memory_mb"] = measure(daemon, units, memory_of, given.rounds)
+            print(json.dumps(result))
     finally:
         Accounting.open(pins).unpin()
     return 0
