@@ -92,7 +92,7 @@ def measure(daemon: Daemon, calls: int, pause_s: float, directory: Path) -> dict
         daemon.open(name, pids=[agent.pid])
         agent.communicate(b"\n")
     time.sleep(2)
-    found = daemon.get(f"/v1/calls?session={name}&limit=1024")["calls"]
+    found = ended(daemon, name)
     daemon.ask("DELETE", f"/v1/sessions/{name}?kill=true")
     placed = [call for call in found if call["placed_after_us"] is not None]
     taken_ms = [call["placed_after_us"] / 1000 for call in placed]
@@ -107,6 +107,18 @@ def measure(daemon: Daemon, calls: int, pause_s: float, directory: Path) -> dict
         "placed_ms": shares(taken_ms),
         "touched_before_mib": shares(touched_mib(placed, directory)),
     }
+
+
+def ended(daemon: Daemon, session: str) -> list[dict[str, Any]]:
+    """All its calls; in memory the daemon keeps fewer of one session."""
+    calls: list[dict[str, Any]] = []
+    query = f"/v1/history?session={session}&limit=256"
+    page = daemon.get(query)
+    calls += page["calls"]
+    while page["next_before"] is not None:
+        page = daemon.get(f"{query}&before={page['next_before']}")
+        calls += page["calls"]
+    return calls
 
 
 def touched_mib(placed: Iterable[dict[str, Any]], directory: Path) -> list[float]:

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many programs in many sessions: is anything lost, and what does the daemon cost?
 
-    python tests/bench/exec_load.py [--sessions N] [--rate N] [--seconds N]
+    python tests/bench/exec_load.py [--sessions N] [--rate N] [--seconds N] [--runtime]
 
 A daemon of its own with a session and a running call for each of `--sessions`; workers execute
 /bin/true `--rate` times a second in all, on a fixed schedule, each in one leaf after another.
-Afterwards the accounts of all calls must add up to what was executed. Needs root; prints one JSON
-object: executed, counted, events lost, calls in the history, and CPU and memory of the daemon.
+Afterwards the accounts of all calls must add up to what was executed. `--runtime`: in the leaves of
+the agents instead, where each may be a call; nothing counts them there. Needs root; prints one JSON
+object: executed, counted, events lost, what `agentcg doctor` says of detection, lost calls of the
+history, and CPU and memory of the daemon.
 """
 
 from __future__ import annotations
@@ -35,18 +37,20 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=500.0)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--runtime", action="store_true")
     asked = parser.parse_args()
     pins = f"/sys/fs/bpf/{fresh('agentcg-bench')}"
     try:
         with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as daemon:
-            print(json.dumps(measure(daemon, asked.sessions, asked.rate, asked.seconds)))
+            print(json.dumps(measure(daemon, asked)))
     finally:
         Accounting.open(pins).unpin()
     return 0
 
 
-def measure(daemon: Daemon, sessions: int, rate: float, seconds: float) -> dict[str, object]:
+def measure(daemon: Daemon, asked: argparse.Namespace) -> dict[str, object]:
     """Load the daemon and read what it counted."""
+    sessions, rate, seconds = asked.sessions, asked.rate, asked.seconds
     assert daemon.process is not None
     calls = []
     for _ in range(sessions):
@@ -54,6 +58,8 @@ def measure(daemon: Daemon, sessions: int, rate: float, seconds: float) -> dict[
         daemon.open(name)
         calls.append(daemon.begin(name, command="make"))
     leaves = [call["cgroup"] for call in calls]
+    if asked.runtime:
+        leaves = [str(Path(leaf).with_name("runtime")) for leaf in leaves]
     pid, cpu_before, started = daemon.process.pid, 0.0, time.monotonic()
     cpu_before = cpu_s(pid)
     with multiprocessing.Pool(WORKERS) as pool:
@@ -71,6 +77,7 @@ def measure(daemon: Daemon, sessions: int, rate: float, seconds: float) -> dict[
         "executed_per_s": round(executed / took, 1),
         "counted": counted,
         "events_lost": health["events_lost"],
+        "detection": next(c for c in health["controls"] if c["name"] == "detection"),
         "history_lost": health["history"]["lost"],
         "daemon_cpu_percent": round(used / took * 100, 2),
         "daemon_rss_bytes": rss_bytes,
