@@ -184,7 +184,13 @@ def test_explain_a_session_and_a_call_that_are_there(daemon: ScriptedDaemon) -> 
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--label", "x"], ["--priority", "hihg"], ["--category", "x", "--tool", "y"]]
+    "wrong",
+    [
+        ["--label", "x"],
+        ["--label", "=x"],
+        ["--priority", "hihg"],
+        ["--category", "x", "--tool", "y"],
+    ],
 )
 def test_explain_refuses_what_cannot_be(tmp_path: Path, wrong: list[str]) -> None:
     """A fact that no session or call can have is a usage error that names it."""

@@ -129,6 +129,12 @@ def test_risk_is_the_policys(tmp_path: Path) -> None:
     assert isinstance(grant(careful, tight, SESSION, ASKED, (), 0.0), Wait)
 
 
+def test_sums_can_be_added() -> None:
+    """Two sums are what one over both would be; of what one call can exceed, the most counts."""
+    large = replace(TEST, held_bytes=900 * MIB)
+    assert both(ahead([TEST]), ahead([large])) == ahead([TEST, large])
+
+
 spreads = st.lists(st.floats(0.001, 1e4), min_size=3, max_size=3).map(lambda v: Spread(*sorted(v)))
 occupants = st.builds(Occupant, spreads, spreads, st.floats(-60, 600), st.integers(0, 10_000))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import msgspec
@@ -43,6 +44,12 @@ def test_begin_and_end_of_a_call_have_its_reference() -> None:
     end = told("PostToolUse", tool_response={"stdout": "", "interrupted": False})
     assert (end.kind, end.exit_status, end.cancelled) == ("end", 0, False)
     assert begin.reference == end.reference == "toolu_1"
+
+
+def test_a_command_in_words_is_one_line() -> None:
+    """As a shell would take it, so that it is one with what the shell itself tells."""
+    begin = told("PreToolUse", tool_input={"command": ["bash", "-lc", "echo 'a b'"]})
+    assert shlex.split(begin.command) == ["bash", "-lc", "echo 'a b'"]
 
 
 @pytest.mark.parametrize(

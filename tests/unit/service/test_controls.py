@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from agentcg.daemon.service.controls import detection
+from agentcg.daemon.service.controls import _knob, detection
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,13 @@ def test_detection(given: tuple[str | None, int, int, bool], state: str, told: s
     assert control.state == state
     assert told in control.detail
     assert bool(told) is bool(control.detail)
+
+
+def test_a_controller_that_is_not_there_is_told() -> None:
+    """With the cgroup that does not have it; never silently less than it seems."""
+    root = SimpleNamespace(controllers={"memory"}, cgroup=SimpleNamespace(path="/x/sessions"))
+    core: Any = SimpleNamespace(root=root)
+    assert _knob(core, "memory.high", "memory").state == "enforced"
+    absent = _knob(core, "cpu.weight", "cpu")
+    assert absent.state == "absent"
+    assert "the cpu controller: it is not offered at /x/sessions" in absent.detail

@@ -83,7 +83,8 @@ class World:
             registry=Registry(), watcher=self.watcher, tuning=TUNING, clock=lambda: 0.0,
             budgets=SimpleNamespace(follow=lambda _: None),
         )  # fmt: skip
-        loads: Any = SimpleNamespace(brief=self.load, own_room=lambda _: None)
+        self.own_room: int | None = None
+        loads: Any = SimpleNamespace(brief=self.load, own_room=lambda _: self.own_room)
         self.leases = Leases(self.core, loads, enabled=True)
         self.leases.on_asked = self.ask
         self.beyond: list[int] = []
@@ -118,6 +119,14 @@ def test_with_plenty_a_longer_lease_is_written_at_once() -> None:
     (maximum, most), (slow, lease) = world.leaf.written
     assert (maximum, slow, most > lease > 60) == ("memory_max", "memory_high", True)
     assert (world.asked, world.watcher.armed) == (0, [world.call])
+
+
+def test_a_lease_stays_within_what_its_session_may_have() -> None:
+    """However much room the host has."""
+    world = World(held=100, call_held=40, lease=40)
+    world.own_room = 5 * MIB
+    world.leases.news(world.call)
+    assert ("memory_high", 45) in world.leaf.written
 
 
 def test_without_plenty_the_ladder_is_asked() -> None:
