@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 from agentcg.errors import InvalidInput
 from agentcg.units import parse_duration, parse_size
 
@@ -10,6 +13,16 @@ MEMORY_MIN_BYTES = 1 << 20
 WAIT_MAX_S = 600.0
 TIME_MAX_S = 86400.0
 CPU_LEVELS = ("low", "normal", "high")
+
+_Value = TypeVar("_Value", int, float)
+
+
+class Spread(Generic[_Value]):
+    """One value, or three: the p50, p90 and p99. (A bare tuple typer would take for as many
+    arguments.)"""
+
+    def __init__(self, values: tuple[_Value, ...]) -> None:
+        self.values: tuple[_Value, ...] = values
 
 
 def memory_size(text: str) -> int:
@@ -35,6 +48,14 @@ def cpu_level(text: str) -> str:
     if text not in CPU_LEVELS:
         raise InvalidInput("cpu", text, "one of low, normal, high")
     return text
+
+
+def one_or_three(text: str, parse: Callable[[str], _Value]) -> Spread[_Value]:
+    """One value, or three with commas between."""
+    parts = text.split(",")
+    if len(parts) not in (1, 3):
+        raise InvalidInput("value", text, "one, or three of which none is below the one before")
+    return Spread(tuple(parse(part) for part in parts))
 
 
 def _at_most(seconds: float, text: str, max_s: float, max_text: str) -> float:

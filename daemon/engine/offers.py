@@ -61,7 +61,7 @@ def held_bytes(intents: Sequence[IntentView], now: float) -> int:
     return sum(whole.values()) - shared
 
 
-def offer(  # noqa: PLR0911, PLR0917 - one return for each answer
+def offer(  # noqa: PLR0917 - what an answer follows from
     rule: AdmissionRule,
     host: HostView,
     session: SessionView,
@@ -76,24 +76,10 @@ def offer(  # noqa: PLR0911, PLR0917 - one return for each answer
     `host`: without what is held for this session; `others`: the session's other intents; `busy`:
     ids of intents whose calls run.
     """
-    hold_s = rule.reserve_max_s
-    if intent.kind != "call":
-        return Offer(state="grant", reason="noted")
-    size = each_bytes(intent)
-    if size is not None and not left(intent):
-        return Offer(state="lapsed", reason="all calls of it came; nothing is held any more")
-    if size is None:
-        return Offer(state="grant", reason="noted; no memory is declared, so none is held for it")
-    most = most_bytes(host, session)
-    if size * left(intent) > most:
-        return _refused(size, left(intent), most)
-    ahead = [one.id for one in others if one.id in (intent.after or ()) and left(one)]
-    ahead += [one for one in intent.after or () if one in busy]
-    if ahead:
-        return Offer(state="wait", reason=f"intent {ahead[0]} comes first; nothing is held yet")
-    if hold_s <= 0:
-        return Offer(state="grant", reason="noted; the policy holds nothing (reserve_max)")
-    need = size * left(intent)
+    known = _whatever_is_free(rule, intent, others, busy, most_bytes(host, session))
+    if known is not None:
+        return known
+    need = (each_bytes(intent) or 0) * left(intent)
     room = _room(host, session, intent, others, now) - queue.need_bytes
     expected = _occupant(intent, need, now)
     future = room + host.needs_bytes
@@ -102,7 +88,8 @@ def offer(  # noqa: PLR0911, PLR0917 - one return for each answer
         and occupancy.fits(host.ahead, expected, future, rule.risk)
     )  # fmt: skip
     if fits:
-        return _granted(intent, need, hold_s * history.trust(session.history), now)
+        hold_s = rule.reserve_max_s * history.trust(session.history)
+        return _granted(intent, need, hold_s, now)
     in_s = None
     if host.ahead is not None:
         in_s = occupancy.free_in_s(host.ahead, expected, future, rule.risk)
@@ -115,6 +102,32 @@ def offer(  # noqa: PLR0911, PLR0917 - one return for each answer
         expected_at=None if in_s is None else now + in_s,
         fits_bytes=free // left(intent),
     )
+
+
+def _whatever_is_free(  # noqa: PLR0911 - one return for each answer
+    rule: AdmissionRule,
+    intent: IntentView,
+    others: Sequence[IntentView],
+    busy: Collection[str],
+    most: int,
+) -> Offer | None:
+    """The answer, where it does not follow from the room that there is now."""
+    size, count = each_bytes(intent), left(intent)
+    if intent.kind != "call":
+        return Offer(state="grant", reason="noted")
+    if size is None:
+        return Offer(state="grant", reason="noted; no memory is declared, so none is held for it")
+    if not count:
+        return Offer(state="lapsed", reason="all calls of it came; nothing is held any more")
+    if size * count > most:
+        return _refused(size, count, most)
+    ahead = [one.id for one in others if one.id in (intent.after or ()) and left(one)]
+    ahead += [one for one in intent.after or () if one in busy]
+    if ahead:
+        return Offer(state="wait", reason=f"intent {ahead[0]} comes first; nothing is held yet")
+    if rule.reserve_max_s <= 0:
+        return Offer(state="grant", reason="noted; the policy holds nothing (reserve_max)")
+    return None
 
 
 def _occupant(intent: IntentView, need: int, now: float) -> occupancy.Occupant:

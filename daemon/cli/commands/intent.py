@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,12 +27,9 @@ from agentcg.daemon.messages import (
     SecondsQuantiles,
     SizeQuantiles,
 )
-from agentcg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from agentcg.daemon.messages import Calibration, CpuLevel, Intent, IntentKind
-
-_Value = TypeVar("_Value", int, float)
 
 DECLARE_HELP = """Declare what will be needed. It shapes the next grant, and memory is held for it
 for a short while (admission.reserve_max of the policy).
@@ -85,31 +82,16 @@ intent_app = typer.Typer(
 )
 
 
-class Spread(Generic[_Value]):
-    """One value, or three: the p50, p90 and p99. (A bare tuple typer would take for as many
-    arguments.)"""
-
-    def __init__(self, values: tuple[_Value, ...]) -> None:
-        self.values: tuple[_Value, ...] = values
-
-
-def _one_or_three(text: str, parse: Callable[[str], _Value]) -> Spread[_Value]:
-    parts = text.split(",")
-    if len(parts) not in (1, 3):
-        raise InvalidInput("value", text, "one, or three of which none is below the one before")
-    return Spread(tuple(parse(part) for part in parts))
-
-
 @option_value
-def sizes(text: str) -> Spread[int]:
+def sizes(text: str) -> values.Spread[int]:
     """A size, or its p50,p90,p99."""
-    return _one_or_three(text, values.memory_size)
+    return values.one_or_three(text, values.memory_size)
 
 
 @option_value
-def time_spans(text: str) -> Spread[float]:
+def time_spans(text: str) -> values.Spread[float]:
     """A time, or its p50,p90,p99."""
-    return _one_or_three(text, values.time_span)
+    return values.one_or_three(text, values.time_span)
 
 
 class Kind(StrEnum):
@@ -122,7 +104,7 @@ class Kind(StrEnum):
 
 
 Memory = Annotated[
-    Spread[int] | None,
+    values.Spread[int] | None,
     typer.Option(
         "--memory",
         "-m",
@@ -136,7 +118,7 @@ StartIn = Annotated[
     float | None, typer.Option("--in", metavar="TIME", parser=time_span, help="When it starts.")
 ]
 Duration = Annotated[
-    Spread[float] | None,
+    values.Spread[float] | None,
     typer.Option(
         "--for",
         metavar="TIME",
@@ -255,33 +237,33 @@ def worth(found: Calibration) -> Iterator[str]:
 
 
 def _need(  # noqa: PLR0917
-    memory: Spread[int] | None,
+    memory: values.Spread[int] | None,
     cpu: Cpu | None,
     start_in: float | None,
-    duration: Spread[float] | None,
+    duration: values.Spread[float] | None,
     deadline: float | None,
     confidence: float | None,
     parallel: int | None,
     after: list[str] | None,
 ) -> dict[str, Any]:
     level: CpuLevel | None = cpu.value if cpu else None
-    said: dict[str, Any] = {
+    return {
         "cpu": level, "start_in_s": start_in, "deadline_s": deadline, "confidence": confidence,
         "parallelism": parallel, "after": after or None,
+        **_spread(memory, "memory_bytes", "memory_quantiles", SizeQuantiles),
+        **_spread(duration, "duration_s", "duration_quantiles", SecondsQuantiles),
     }  # fmt: skip
-    if memory is not None:
-        first, *rest = memory.values
-        if rest:
-            said["memory_quantiles"] = SizeQuantiles(p50=first, p90=rest[0], p99=rest[1])
-        else:
-            said["memory_bytes"] = first
-    if duration is not None:
-        short, *longer = duration.values
-        if longer:
-            said["duration_quantiles"] = SecondsQuantiles(p50=short, p90=longer[0], p99=longer[1])
-        else:
-            said["duration_s"] = short
-    return said
+
+
+def _spread(
+    given: values.Spread[Any] | None, one: str, three: str, quantiles: Callable[..., Any]
+) -> dict[str, Any]:
+    """As field `one` of a request, or as field `three`."""
+    if given is None:
+        return {}
+    if len(given.values) == 1:
+        return {one: given.values[0]}
+    return {three: quantiles(**dict(zip(("p50", "p90", "p99"), given.values, strict=True)))}
 
 
 def _answered(intent: Intent) -> str:
