@@ -16,6 +16,7 @@ from agentcg.daemon.messages import ActionKind, EventKind, Feedback
 from agentcg.daemon.service import audit, views
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.records import HAND_MARK
 from agentcg.daemon.service.state import EndedCall, LiveCall
 from agentcg.errors import CgroupGone, Conflict
 
@@ -39,8 +40,7 @@ class ByHand:
         call = self._live(peer, call_id)
         if call.frozen_by_hand:
             raise Conflict(f"call {call_id!r} is frozen already", remedy="thaw it first")
-        self._guarded(call, lambda: call.cgroup.freeze(True))
-        call.frozen_by_hand = True
+        self._guarded(call, lambda: self._hold(call))
         self._keep("freeze", call, peer)
         return call
 
@@ -54,9 +54,7 @@ class ByHand:
                 f"call {call_id!r} is frozen because memory is short",
                 remedy="it is thawed when there is room; `agentcg explain` says more",
             )
-        if not held:
-            self._guarded(call, lambda: call.cgroup.freeze(False))
-        call.frozen_by_hand = False
+        self._guarded(call, lambda: self._let_go(call, thaw=not held))
         self._keep("thaw", call, peer, but="; it goes on when there is room" if held else "")
         return call
 
@@ -75,6 +73,19 @@ class ByHand:
         if isinstance(call, EndedCall):
             raise Conflict(f"call {call_id!r} has ended", remedy="there is nothing left of it")
         return call
+
+    @staticmethod
+    def _hold(call: LiveCall) -> None:
+        call.cgroup.freeze(True)
+        call.frozen_by_hand = True
+        call.cgroup.set_attr(HAND_MARK, b"frozen")
+
+    @staticmethod
+    def _let_go(call: LiveCall, *, thaw: bool) -> None:
+        if thaw:
+            call.cgroup.freeze(False)
+        call.frozen_by_hand = False
+        call.cgroup.remove_attr(HAND_MARK)
 
     @staticmethod
     def _guarded(call: LiveCall, act: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.learning import recall
 from agentcg.daemon.service.records import (
     CALL_MARK,
+    HAND_MARK,
     RUNTIME,
     SESSION_MARK,
     TALLY,
@@ -115,6 +116,7 @@ class Reconciler:
             leaf.close()
             raise
         call = LiveCall(record, session, leaf)
+        call.frozen_by_hand = leaf.get_attr(HAND_MARK) is not None
         events = leaf.get(MEMORY_EVENTS)
         if events is not None and record.told_over_grant:
             call.high_seen = events.high  # only what comes now is news

@@ -29,6 +29,7 @@ RUNTIME = "runtime"
 ROOT_MARK = "agentcg.root"
 SESSION_MARK = "agentcg.session"
 CALL_MARK = "agentcg.call"
+HAND_MARK = "agentcg.by-hand"  # somebody froze the call, and nobody but people thaws it
 ALL_STEPS = frozenset({"throttle", "freeze", "kill"})  # as policies.STEPS has them
 SERVER_MARK = "agentcg.server"
 TALLY = "agentcg.tally"

@@ -13,7 +13,14 @@ import logging
 from agentcg.cgroups import MAX, Cgroup, Limits
 from agentcg.daemon.messages import Grant
 from agentcg.daemon.service.limits import absent_limits, call_limits
-from agentcg.daemon.service.records import CALL_MARK, RUNTIME, SESSION_MARK, CallRecord, decode
+from agentcg.daemon.service.records import (
+    CALL_MARK,
+    HAND_MARK,
+    RUNTIME,
+    SESSION_MARK,
+    CallRecord,
+    decode,
+)
 from agentcg.daemon.service.root import Root, locate
 from agentcg.errors import AgentcgError, CgroupGone
 
@@ -34,9 +41,10 @@ def release_root(root: str) -> None:
 
 
 def release_all(root: Root) -> int:
-    """Thaw every marked call below `root`; how many there were. Every call, marked or not, gets
-    its grant's own limits, and every agent none: a lease is nothing without a daemon that makes it
-    longer.
+    """Thaw every marked call below `root` that nobody froze by hand; how many were marked.
+
+    Every call, marked or not, gets its grant's own limits, and every agent none: a lease is nothing
+    without a daemon that makes it longer.
 
     An error at one call or session keeps no other one held back.
     """
@@ -68,7 +76,7 @@ def _release_session(session: Cgroup, absent: dict[str, None]) -> int:
 def _release(session: Cgroup, name: str, absent: dict[str, None]) -> int:
     with session.child(name) as leaf:
         marked = leaf.get_attr(LADDER_MARK) is not None
-        if marked:
+        if marked and leaf.get_attr(HAND_MARK) is None:
             leaf.freeze(False)
         if name == RUNTIME:
             leaf.apply(Limits(memory_high=MAX)._replace(**absent))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agentcg.cgroups import Cgroup
+from agentcg.daemon.service.release import LADDER_MARK
 from cgroup_support import process, until
 from daemon_support import Daemon, as_user, fresh, own_daemon
 
@@ -40,6 +42,27 @@ def test_a_call_is_frozen_and_goes_on(daemon: Daemon) -> None:
         steps = [a for a in daemon.get(f"{where}/actions")["actions"] if a["rule"] == "by hand"]
         assert [step["kind"] for step in steps] == ["freeze", "thaw"]
         assert all(step["reason"].startswith("uid 0 (pid ") for step in steps)
+
+
+def test_it_stays_frozen_whatever_becomes_of_the_daemon(daemon: Daemon) -> None:
+    """Also where the ladder had frozen it, too: the next daemon lets its own hold go alone, and
+    still knows who else has one."""
+    name = fresh()
+    daemon.open(name)
+    with process() as tool:
+        call = daemon.begin(name, pid=tool.pid)
+        where = f"/v1/calls/{call['id']}"
+        daemon.good("POST", f"{where}/freeze")
+        with Cgroup.open(Path(call["cgroup"])) as leaf:
+            leaf.set_attr(LADDER_MARK, b"frozen")
+            until(lambda: leaf.events().frozen)
+            daemon.restart()
+            assert leaf.get_attr(LADDER_MARK) is None
+        assert frozen(call["cgroup"])
+        assert daemon.get(f"/v1/sessions/{name}")["phase"] == "paused"
+        assert daemon.ask("POST", f"{where}/freeze").status == 409
+        daemon.good("POST", f"{where}/thaw")
+        until(lambda: not frozen(call["cgroup"]))
 
 
 def test_a_frozen_call_is_killed(daemon: Daemon) -> None:
