@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
@@ -39,73 +39,63 @@ def sessions_table(sessions: Sequence[Session], width: int) -> list[Text]:
     return table(columns, rows, width) if rows else [Text("no sessions", "dim")]
 
 
+_Field = tuple[Column, Callable[[Call, float], Cell]]
+"""A column of calls, and what stands in it for a call at a time."""
+
+_ID: _Field = Column("ID"), lambda call, _: Cell(call.id, "dim")
+_SESSION: _Field = Column("SESSION", flexible=8), lambda call, _: Cell(call.session)
+_TOOL: _Field = Column("TOOL", flexible=6), lambda call, _: Cell(printable(call.tool))
+_FOUND: _Field = (
+    Column("FOUND", flexible=6), lambda call, _: Cell(call.found + ("+" if call.shared else "")),
+)  # fmt: skip
+_STATE: _Field = Column("STATE"), lambda call, _: Cell(*figures.call_state(call))
+_ENDED: _Field = Column("ENDED"), lambda call, _: Cell(_clock(call.ended_at), "dim")
+_TIME: _Field = (
+    Column("TIME", right=True),
+    lambda call, now: Cell(format_duration((call.ended_at or now) - call.begun_at)),
+)
+_CPU: _Field = Column("CPU", right=True), lambda call, _: Cell(_cpu_time(figures.cpu_us(call)))
+_MEMORY: _Field = (
+    Column("MEMORY", right=True),
+    lambda call, _: Cell(
+        figures.of_limit(call.account.memory_current_bytes, figures.call_limit(call))
+    ),
+)
+_PEAK: _Field = (
+    Column("PEAK", right=True), lambda call, _: Cell(format_size(call.account.memory_peak_bytes)),
+)  # fmt: skip
+_COMMAND: _Field = (
+    Column("COMMAND", flexible=12), lambda call, _: Cell(printable(call.command or "")),
+)  # fmt: skip
+_TOOL_AND_COMMAND: _Field = (
+    Column("COMMAND", flexible=12),
+    lambda call, _: Cell(printable(figures.tool_prefix(call) + (call.command or call.tool))),
+)
+
+
 def calls_table(calls: Sequence[Call], width: int, now: float | None = None) -> list[Text]:
     """One line per call, the latest last."""
-    moment = time.time() if now is None else now
-    columns = [
-        Column("ID"), Column("SESSION", flexible=8), Column("TOOL", flexible=6), Column("STATE"),
-        Column("TIME", right=True), Column("MEMORY", right=True), Column("PEAK", right=True),
-        Column("COMMAND", flexible=12),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(call.id, "dim"),
-            Cell(call.session),
-            Cell(printable(call.tool)),
-            Cell(*figures.call_state(call)),
-            Cell(format_duration((call.ended_at or moment) - call.begun_at)),
-            Cell(figures.of_limit(call.account.memory_current_bytes, figures.call_limit(call))),
-            Cell(format_size(call.account.memory_peak_bytes)),
-            Cell(printable(call.command or "")),
-        ]
-        for call in sorted(calls, key=lambda call: (call.begun_at, call.id))
-    ]
-    return table(columns, rows, width) if rows else [Text("no calls", "dim")]
+    fields = (_ID, _SESSION, _TOOL, _STATE, _TIME, _MEMORY, _PEAK, _COMMAND)
+    ordered = sorted(calls, key=lambda call: (call.begun_at, call.id))
+    return _lines(fields, ordered, width, time.time() if now is None else now)
 
 
 def found_table(calls: Sequence[Call], width: int, now: float) -> list[Text]:
     """One line per call with how it was found and what it has used, those that run first."""
-    columns = [
-        Column("ID"), Column("SESSION", flexible=8), Column("FOUND", flexible=6), Column("STATE"),
-        Column("TIME", right=True), Column("CPU", right=True), Column("MEMORY", right=True),
-        Column("COMMAND", flexible=12),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(call.id, "dim"),
-            Cell(call.session),
-            Cell(call.found + ("+" if call.shared else "")),
-            Cell(*figures.call_state(call)),
-            Cell(format_duration((call.ended_at or now) - call.begun_at)),
-            Cell(_cpu_time(figures.cpu_us(call))),
-            Cell(figures.of_limit(call.account.memory_current_bytes, figures.call_limit(call))),
-            Cell(printable(figures.tool_prefix(call) + (call.command or call.tool))),
-        ]
-        for call in sorted(calls, key=lambda c: (c.state != "running", c.begun_at, c.id))
-    ]
-    return table(columns, rows, width) if rows else [Text("no calls", "dim")]
+    fields = (_ID, _SESSION, _FOUND, _STATE, _TIME, _CPU, _MEMORY, _TOOL_AND_COMMAND)
+    ordered = sorted(calls, key=lambda call: (call.state != "running", call.begun_at, call.id))
+    return _lines(fields, ordered, width, now)
 
 
 def history_table(calls: Sequence[Call], width: int) -> list[Text]:
     """One line per ended call, the latest last."""
-    columns = [
-        Column("ENDED"), Column("ID"), Column("SESSION", flexible=8), Column("STATE"),
-        Column("TIME", right=True), Column("CPU", right=True), Column("PEAK", right=True),
-        Column("COMMAND", flexible=12),
-    ]  # fmt: skip
-    rows = [
-        [
-            Cell(_clock(call.ended_at), "dim"),
-            Cell(call.id, "dim"),
-            Cell(call.session),
-            Cell(*figures.call_state(call)),
-            Cell(format_duration(call.account.wall_s)),
-            Cell(_cpu_time(figures.cpu_us(call))),
-            Cell(format_size(call.account.memory_peak_bytes)),
-            Cell(printable(figures.tool_prefix(call) + (call.command or call.tool))),
-        ]
-        for call in calls
-    ]
+    fields = (_ENDED, _ID, _SESSION, _STATE, _TIME, _CPU, _PEAK, _TOOL_AND_COMMAND)
+    return _lines(fields, calls, width, time.time())
+
+
+def _lines(fields: Sequence[_Field], calls: Sequence[Call], width: int, now: float) -> list[Text]:
+    rows = [[cell(call, now) for _, cell in fields] for call in calls]
+    columns = [column for column, _ in fields]
     return table(columns, rows, width) if rows else [Text("no calls", "dim")]
 
 
