@@ -157,4 +157,5 @@ def test_tree(daemon: ScriptedDaemon) -> None:
     first, *_ = [line for line in shown.stdout.splitlines() if "call-k3f9a2b7c1" in line]
     assert "running  96M  pytest: make \\x1b[2J" in first
     assert shown.stdout.count("runtime") == 2
+    assert shown.stdout.count("call-k3f9a2b7c1") == 1
     assert "other" not in agentcg(daemon.path, "tree", "--session", "reviewer").stdout

@@ -217,3 +217,11 @@ def test_what_kills_is_never_lowered_to_what_is_held() -> None:
     leaf: Any = Leaf(held=100)
     _shorten(leaf, lambda: Limits(memory_high=60 * MIB, memory_max=76 * MIB))
     assert leaf.written == [("memory_high", 60), ("memory_max", 108)]
+
+
+def test_where_a_policy_takes_the_ladder_away_the_grant_alone_holds() -> None:
+    """Nobody would make a lease longer."""
+    world = World(held=100, call_held=40, lease=40)
+    assert world.leases.limits(world.call).memory_high == 40 * MIB
+    world.core.policy.policy.ladder.enabled = False
+    assert world.leases.limits(world.call) == Limits()
