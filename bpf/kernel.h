@@ -136,6 +136,7 @@ struct task_struct {
 	unsigned short migration_disabled;
 	int pid;
 	int tgid;
+	char comm[16];
 	struct css_set *cgroups;
 	struct sigpending pending;
 	unsigned long jobctl;

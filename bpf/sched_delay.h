@@ -15,6 +15,7 @@
 
 #include "budgets.h"
 #include "sched_quota.h"
+#include "sched_trace.h"
 #include "sched_turns.h"
 
 #define DELAY_QUEUE 0x300000000ULL
@@ -135,6 +136,8 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 	if (!n)
 		return;
 	record_delay(p, t, now);
+	if (traced)
+		trace(p, t, 0, now - t->delayed_ns);
 	t->delay_until_ns = 0;
 	t->ready_ns = now_ns();
 	if (!unrestricted(p)) {

@@ -70,6 +70,9 @@ struct task {
 	u32 queued; /* enum queue: where it is counted as waiting */
 	u32 pinned; /* it waits in a CPU's queue, not in its cgroup's */
 	u32 has_work;
+	u32 boosted;    /* the present turn, or the last, is a boost */
+	u64 turn_ns;    /* when it began */
+	u64 waited_ns;  /* ... and what it waited before */
 	u64 boost_ns; /* what it may run for by a boost; 0: it does not */
 	u64 delay_ns;       /* how long it is to wait, from its return to user mode on */
 	u64 delay_until_ns; /* 0: it has not to wait */

@@ -207,9 +207,13 @@ void OP(running)(agentcg_running, struct task_struct *p)
 	t->started_ns = now_ns();
 	if (before(n->task_vtime, t->vtime))
 		n->task_vtime = t->vtime;
+	t->turn_ns = t->started_ns;
+	t->waited_ns = 0;
+	t->boosted = !!t->boost_ns;
 	if (t->ready_ns) {
 		waited = since(t->ready_ns, t->started_ns);
 		t->ready_ns = 0;
+		t->waited_ns = waited;
 		n->wait_ns += waited;
 		n->waits++;
 		if (waited > n->longest_wait_ns)
@@ -238,6 +242,8 @@ void OP(stopping)(agentcg_stopping, struct task_struct *p, bool runnable)
 		return;
 	if ((n = node_at(t->slot)))
 		charge(t, n, c, now_ns());
+	if (traced)
+		trace(p, t, since(t->turn_ns, t->started_ns), 0);
 	if (!runnable)
 		set_quiescent(t);
 }

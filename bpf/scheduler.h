@@ -46,7 +46,7 @@ struct agentcg_sched_state {
 	__u64 bandwidths; /* cgroups with cpu.max */
 	__u64 delayed;   /* times that a task was sent to the delay queue */
 	__u64 delays_refused; /* for want of memory */
-	__u64 events_lost; /* the ring buffer was full */
+	__u64 events_lost; /* a ring buffer was full */
 	__u64 exit_kind; /* enum scx_exit_kind; 0: it runs */
 	__s64 exit_code;
 	char exit_reason[128];
@@ -114,6 +114,20 @@ struct agentcg_delay_event {
 	__u64 until_ns;   /* to be released */
 	__u64 released_ns;
 	__u64 over_bytes;
+};
+
+/* A turn of a task of the traced session, or a delay, when it is over. */
+struct agentcg_turn_event {
+	__u64 cgroup_id; /* the session's, or the one directly below it that the task is in */
+	__u32 pid;       /* thread */
+	__u32 cpu;
+	__u64 ended_ns;   /* CLOCK_MONOTONIC */
+	__u64 waited_ns;  /* for the CPU */
+	__u64 ran_ns;     /* 0: a delay */
+	__u64 delayed_ns; /* 0: a turn */
+	__u32 boosted;
+	__u32 pad;
+	char comm[16];
 };
 
 #endif

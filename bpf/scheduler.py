@@ -18,6 +18,7 @@ from agentcg.bpf.loader import Object
 from agentcg.bpf.memory_delay import MemoryDelay
 from agentcg.bpf.objects import object_path
 from agentcg.bpf.scheduler_records import NodeRecord, SettingsRecord, StateRecord
+from agentcg.bpf.turns import Turns
 from agentcg.closing import Closing
 from agentcg.errors import BpfError
 
@@ -100,6 +101,7 @@ class Scheduler(Closing):
         self._slots = opened.map("slots", c_uint64, c_uint32)
         self._favoured = opened.map("favoured", c_uint64, c_uint32)
         self._stops = not memory_delay.cannot_stop()
+        self.turns = Turns(opened)
         self.memory_delay = MemoryDelay(opened) if delays else None
 
     @classmethod
@@ -206,7 +208,7 @@ class Scheduler(Closing):
         if self.memory_delay is not None:
             self.memory_delay.close()
             self.memory_delay = None
-        for one in (self._state, self._nodes, self._slots, self._favoured):
+        for one in (self.turns, self._state, self._nodes, self._slots, self._favoured):
             one.close()
         self._object.close()
 

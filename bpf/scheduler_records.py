@@ -130,3 +130,20 @@ class DelayEventRecord(ctypes.Structure):
         ("released_ns", c_uint64),
         ("over_bytes", c_uint64),
     )
+
+
+class TurnEventRecord(ctypes.Structure):
+    """struct agentcg_turn_event."""
+
+    _fields_ = (
+        ("cgroup_id", c_uint64),
+        ("pid", c_uint32),
+        ("cpu", c_uint32),
+        ("ended_ns", c_uint64),
+        ("waited_ns", c_uint64),
+        ("ran_ns", c_uint64),
+        ("delayed_ns", c_uint64),
+        ("boosted", c_uint32),
+        ("pad", c_uint32),
+        ("comm", c_char * 16),
+    )

@@ -234,7 +234,7 @@ class Stream:
         more = f"Last-Event-ID: {last}\r\n" if last else ""
         self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
         self._file = self._socket.makefile("rb")
-        while b"agentcg events" not in self._file.readline():
+        while not self._file.readline().startswith(b": agentcg "):
             pass
 
     def take(self, count: int, timeout_s: float = PATIENCE_S) -> list[Any]:

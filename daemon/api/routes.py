@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from agentcg.daemon import messages as m
-from agentcg.daemon.api import metrics, openapi, sse
+from agentcg.daemon.api import metrics, openapi, sse, trace
 from agentcg.daemon.api.exchange import Exchange, Result, Route
 from agentcg.daemon.service.hooks import event_of
 
@@ -272,6 +272,10 @@ ROUTES: tuple[Route, ...] = (
           _get_forecast, m.Forecast, query=m.ForecastQuery, errors=(403, 404, 409)),
     Route("GET", "/v1/events", "streamEvents", "Events as they happen (server-sent events)",
           sse.stream, m.Event, query=sse.EventsQuery, media="text/event-stream"),
+    Route("GET", "/v1/sessions/{session}/trace", "traceSession",
+          "Each turn of a session's tasks on a CPU (server-sent events); traced while it is read, "
+          "for root and group agentcg",
+          trace.stream, m.Turn, errors=(403, 404, 409), media="text/event-stream"),
     Route("GET", "/v1/openapi.json", "getOpenapi", "This document", _get_openapi, None,
           large=True),
     Route("GET", "/metrics", "getMetrics", "Figures for Prometheus", metrics.scrape, None,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
@@ -21,7 +22,7 @@ _WRITTEN_AT_ONCE = 64  # some 16 KiB: what a reader that takes nothing may leave
 _COLLECT_S = 0.01  # events come in bursts: one write for all of a burst
 _COLLECT_PER_READER_S = 0.00025  # with many readers, so that all together wake 4,000 times a second
 _COLLECT_MAX_S = 0.5
-_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 
 class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +35,7 @@ async def stream(x: Exchange) -> Result:
     """Send events from after Last-Event-ID, else from now on, until the peer goes."""
     position = _last_id(x.request.headers.get("Last-Event-ID"))
     reader = x.service.core.bus.reader(_filter(x.service, x.peer, x.query.session), position)
-    response = web.StreamResponse(headers=_HEADERS)
+    response = web.StreamResponse(headers=HEADERS)
     await response.prepare(x.request)
     with reader:
         await _send(response, reader, x.service.core.bus)
@@ -47,17 +48,23 @@ async def _send(response: web.StreamResponse, reader: Reader, bus: Bus) -> None:
     """Until the peer goes, which cancels this, or takes nothing for too long, which ends it."""
     await response.write(b": agentcg events\n\n")  # so that the client knows that it is connected
     while True:
-        events = reader.take()
-        try:
-            while some := [*islice(events, _WRITTEN_AT_ONCE)]:
-                async with asyncio.timeout(bounds.WRITE_S):
-                    await response.write(b"".join(map(encode, some)))
-        except TimeoutError:
+        if not await write(response, map(encode, reader.take())):
             return
         if await reader.wait(bounds.KEEPALIVE_S):
             await asyncio.sleep(collect_s(bus.readers))
         else:
             await response.write(b": still here\n\n")
+
+
+async def write(response: web.StreamResponse, events: Iterator[bytes]) -> bool:
+    """Write `events`, some at once; False: the peer takes nothing for too long."""
+    try:
+        while some := [*islice(events, _WRITTEN_AT_ONCE)]:
+            async with asyncio.timeout(bounds.WRITE_S):
+                await response.write(b"".join(some))
+    except TimeoutError:
+        return False
+    return True
 
 
 def collect_s(readers: int) -> float:

@@ -43,7 +43,10 @@ from agentcg.errors import AgentcgError
 from agentcg.naming import check_id, check_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agentcg.daemon.client.events import EventStream
+    from agentcg.daemon.messages import Turn
 
 TIMEOUT_S = 10.0
 CALLS_LISTED_MAX = 1024  # more the daemon does not list at once
@@ -211,6 +214,12 @@ class Client:
         from agentcg.daemon.client.events import EventStream  # noqa: PLC0415 - few need it
 
         return EventStream(self.path, _with_query("/v1/events", session=session), last_id=last_id)
+
+    def trace(self, session: str) -> Iterator[Turn]:
+        """Each turn of the session's tasks on a CPU; it is traced while this is iterated."""
+        from agentcg.daemon.client.events import turns  # noqa: PLC0415 - few need it
+
+        return turns(self.path, f"/v1/sessions/{check_name(session)}/trace")
 
     # --- how ---
 

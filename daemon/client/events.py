@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import msgspec
 
 from agentcg.client.connection import CONNECT_TIMEOUT_S, connect, unreachable
 from agentcg.client.problems import exception_of
-from agentcg.daemon.messages import Event
+from agentcg.daemon.messages import Event, Turn
 from agentcg.errors import Unavailable
 
 SILENCE_S = 60.0  # the daemon sends a comment far more often; silence means that it hangs
@@ -103,24 +104,40 @@ class EventStream:
             attempt += 1
 
     def _stream(self) -> Iterator[Event]:
-        connection = _UnixConnection(self.path, timeout_s=self.silence_s)
-        headers = {"Accept": "text/event-stream"}
-        if self.last_id is not None:
-            headers["Last-Event-ID"] = str(self.last_id)
-        try:
-            connection.request("GET", self.target, headers=headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                raise exception_of(response.status, response.read())
+        with _messages(self.path, self.target, self.silence_s, self.last_id) as messages:
             self._opened, self._broken_at = True, None
-            for message in parse(_lines(response)):
+            for message in messages:
                 event = msgspec.json.decode(message.data, type=Event)
                 self.last_id = event.id
                 yield event
-        except (OSError, http.client.HTTPException) as error:
-            raise unreachable(self.path, error) from error
-        finally:
-            connection.close()
+
+
+def turns(path: Path, target: str) -> Iterator[Turn]:
+    """Turns of a traced session, until it or the scheduler is gone."""
+    with _messages(path, target, SILENCE_S) as messages:
+        for message in messages:
+            yield msgspec.json.decode(message.data, type=Turn)
+
+
+@contextmanager
+def _messages(
+    path: Path, target: str, silence_s: float, last_id: int | None = None
+) -> Iterator[Iterator[Message]]:
+    """A stream on a connection of its own, from after `last_id` on."""
+    connection = _UnixConnection(path, timeout_s=silence_s)
+    headers = {"Accept": "text/event-stream"}
+    if last_id is not None:
+        headers["Last-Event-ID"] = str(last_id)
+    try:
+        connection.request("GET", target, headers=headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise exception_of(response.status, response.read())
+        yield parse(_lines(response))
+    except (OSError, http.client.HTTPException) as error:
+        raise unreachable(path, error) from error
+    finally:
+        connection.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):

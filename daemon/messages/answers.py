@@ -286,6 +286,22 @@ class Event(Answer, frozen=True):
     foreseen: Foreseen | None = None  # call.begun: what it is expected to take
 
 
+class Turn(Answer, frozen=True):
+    """One turn of a task of a traced session on a CPU, or one time that it was held up, when it is
+    over."""
+
+    time: float
+    call: str | None  # None: the agent's own
+    pid: int  # of the thread
+    comm: str
+    cpu: int
+    waited_us: int  # for the CPU
+    ran_us: int
+    delayed_us: int  # held up, for memory or cpu.max; 0: it is a turn
+    boosted: bool
+    lost: int = 0  # before this one, since nobody read them in time
+
+
 class Action(Answer, frozen=True):
     """One thing that was decided about a call, or done under pressure, and the numbers that led to
     it: `wait`, `grant` and `lease` of a call, and the steps of the ladder."""

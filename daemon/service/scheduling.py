@@ -15,6 +15,7 @@ from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.counts import scheduled_of
 from agentcg.daemon.service.favours import Favours
 from agentcg.daemon.service.memcg import KernelDelay
+from agentcg.daemon.service.tracing import Tracing
 from agentcg.errors import BpfError
 
 LOOK_S = 1.0  # how often to see whether the kernel has taken the scheduler out
@@ -36,6 +37,7 @@ class Scheduling:
         self.state: State = "starting" if wanted else "off"
         self.reason = "being loaded" if wanted else "not asked for (agentcgd --scheduler auto)"
         self.decided = asyncio.Event()
+        self.tracing = Tracing(core)
         self._core = core
         self._delays = delays
         self._kernel_delay = KernelDelay(core, wanted=delays)
@@ -98,6 +100,7 @@ class Scheduling:
             self._core.budgets.stop()
         if self._scheduler is not None:
             self._core.counts.scheduled.stop()
+            self.tracing.stop()
             self._scheduler.close()
             self._scheduler = None
 
@@ -123,6 +126,7 @@ class Scheduling:
             return
         self.state, self.reason = "loaded", ""
         self._favours = Favours(self._scheduler)
+        self.tracing.start(self._scheduler)
         cpu_use = self._scheduler.cpu_use
         self._core.counts.scheduled.start(lambda cgroup_id: scheduled_of(cpu_use(cgroup_id)))
         if self._scheduler.memory_delay is not None:

@@ -38,7 +38,6 @@ from scheduler_support import (
     times_loaded,
 )
 
-BUSY = "while True: pass"
 # A child in each of the cgroups that are given.
 CROWD = """
 import os, sys, time
@@ -67,11 +66,12 @@ def scheduler() -> Iterator[Scheduler | None]:
 
 
 @contextlib.contextmanager
-def busy(cgroup: Cgroup, count: int) -> Iterator[None]:
-    """So many processes that compute in a cgroup."""
+def busy(cgroup: Cgroup, count: int, work: str = "pass") -> Iterator[None]:
+    """So many processes that compute, or do this again and again, in a cgroup."""
+    command = [sys.executable, "-I", "-S", "-c", f"import time\nwhile True: {work}"]
     with contextlib.ExitStack() as stack:
         for _ in range(count):
-            child = stack.enter_context(subprocess.Popen([sys.executable, "-I", "-S", "-c", BUSY]))
+            child = stack.enter_context(subprocess.Popen(command))
             stack.callback(child.kill)
             cgroup.place(child.pid)
         yield
@@ -201,6 +201,32 @@ def test_cgroups_come_and_go(scheduler: Scheduler | None, depth: int) -> None:
     if scheduler is not None and before is not None:
         until(lambda: scheduler.stats().nodes <= before, PATIENCE_S)
         assert scheduler.ended() == ""
+
+
+def test_turns_of_a_cgroup_are_traced(scheduler: Scheduler | None) -> None:
+    """Each turn of its tasks and of those below it is an event, of others none; if nobody reads
+    them the ring is full, which is counted and holds nobody up; at the end there are no more."""
+    if scheduler is None:
+        return
+    with own_cgroup() as traced, own_cgroup() as other:
+        traced.enable(["cpu"])
+        with (
+            traced.create("call") as call,
+            busy(call, 2, "time.sleep(0.0001)"),
+            busy(other, 1, "time.sleep(0.0001)"),
+        ):
+            scheduler.turns.trace(traced.id)
+            until(lambda: scheduler.stats().events_lost > 100, PATIENCE_S)
+            found = scheduler.turns.read()
+            assert len(found) > 1000
+            assert {turn.cgroup_id for turn in found} == {call.id}
+            assert len({turn.pid for turn in found}) == 2
+            assert max(turn.ran_ns for turn in found) > 0
+            until(scheduler.turns.read, PATIENCE_S)
+            scheduler.turns.trace(None)
+            used = cpu_us(other)
+            until(lambda: cpu_us(other) > used + 100_000, PATIENCE_S)
+            assert scheduler.turns.read() == []
 
 
 def test_cpu_max_is_honoured(scheduler: Scheduler | None) -> None:

@@ -6,6 +6,7 @@ On a kernel without sched_ext nothing is counted, and there is nothing that coul
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,14 @@ import pytest
 
 from agentcg.bpf.scheduler import loaded
 from cgroup_support import until
-from daemon_support import Api, fresh
-from scheduler_support import PATIENCE_S, THERE, control, daemon_with, times_loaded
+from daemon_support import Api, fresh, stream
+from scheduler_support import (
+    PATIENCE_S,
+    THERE,
+    control,
+    daemon_with,
+    times_loaded,
+)
 
 MIB = 1 << 20
 # Computes for a while beside another thread that does, and grows far beyond its grant.
@@ -89,6 +96,36 @@ def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
 
 def shown(daemon: Api, call: str) -> Any:
     return daemon.get(f"/v1/calls/{call}")["account"]
+
+
+def test_turns_of_a_session_are_shown(daemon: Api) -> None:
+    """`agentcg sched trace` shows each turn of a call's tasks while it runs, of one session at a
+    time, and whoever comes after it can trace. Without the scheduler it is refused."""
+    name = fresh()
+    daemon.open(name)
+    target = f"/v1/sessions/{name}/trace"
+    if not THERE:
+        assert daemon.ask("GET", target).status == 409
+        return
+    with running("import time\nwhile True: time.sleep(0.01)") as tool:
+        call = daemon.begin(name, pid=tool.pid)["id"]
+        for _ in range(2):
+            with stream(daemon, target) as turns:
+                told = turns.take(20)
+                assert {(turn["call"], turn["pid"]) for turn in told} == {(call, tool.pid)}
+                refused = daemon.ask("GET", target)
+                assert (refused.status, "traced already" in refused.body["detail"]) == (409, True)
+        shown = agentcg("sched", "trace", name, "--count", "5")
+        assert all(f" {call} python3[{tool.pid}] CPU " in line for line in shown.splitlines())
+
+
+@contextlib.contextmanager
+def running(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-S", "-c", code]) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def test_a_daemon_that_hangs_is_replaced(daemon: Api) -> None:

@@ -33,6 +33,7 @@ OPERATIONS = [
     ("POST", "/v1/sessions/{session}/intents"), ("GET", "/v1/sessions/{session}/intents"),
     ("PATCH", "/v1/sessions/{session}/intents/{intent}"),
     ("DELETE", "/v1/sessions/{session}/intents/{intent}"),
+    ("GET", "/v1/sessions/{session}/trace"),  # there is no scheduler: refused
     ("GET", "/v1/sessions/{session}/calibration"), ("GET", "/v1/forecast"),
     ("POST", "/v1/sessions/{session}/calls"), ("GET", "/v1/sessions/{session}/calls"),
     ("GET", "/v1/calls"), ("GET", "/v1/calls/{call}"), ("PATCH", "/v1/calls/{call}"),

@@ -22,6 +22,7 @@ from agentcg.daemon.messages import (
     IntentList,
     Offer,
     SessionList,
+    Turn,
 )
 from support.commandline import agentcg, cli, command, environment
 from support.examples import MIB, NOW, a_call, a_health, a_host, a_session, ended, with_account
@@ -285,6 +286,22 @@ def test_events(host: ScriptedDaemon) -> None:
     assert host.requests[-1].headers["Last-Event-ID"] == "0"
     host.on("GET", "/v1/events", raw[0])
     assert json.loads(ok(host, "events", "-n", "1", "--json")) == msgspec.to_builtins(lost)
+
+
+def test_sched_trace(host: ScriptedDaemon) -> None:
+    """A line for each turn, and for each delay, until --count; --json is a line of JSON each."""
+    turn = Turn(
+        time=NOW, call="k3f9", pid=12, comm="cc\x1b", cpu=1, waited_us=40, ran_us=900, delayed_us=0,
+        boosted=True,
+    )  # fmt: skip
+    delay = msgspec.structs.replace(turn, call=None, delayed_us=50_000, lost=3)
+    sent = b"".join(b"data: %s\n\n" % msgspec.json.encode(one) for one in (turn, delay))
+    host.on("GET", "/v1/sessions/reviewer/trace", sent)
+    first, second = ok(host, "sched", "trace", "reviewer").splitlines()
+    assert first.endswith(" k3f9 cc\\x1b[12] CPU 1: waited 40us, ran 900us, boosted")
+    assert second.endswith(" agent cc\\x1b[12] CPU 1: held up 50000us (3 lost before)")
+    said = ok(host, "sched", "trace", "reviewer", "--count", "1", "--json")
+    assert json.loads(said) == msgspec.to_builtins(turn)
 
 
 def test_host(host: ScriptedDaemon) -> None:
