@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What another version of agentcg has written."""
+"""What is read of the history: by how many at once, and of what another version has written."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentcg.daemon.history import Found, Wanted
 from agentcg.daemon.service.history import History
+from agentcg.errors import LimitExceeded
 
 
 async def test_actions_of_a_newer_version_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,4 +27,22 @@ async def test_actions_of_a_newer_version_are_none(monkeypatch: pytest.MonkeyPat
     for actions in (b'[{"kind": "teleport"}]', b"no JSON", None):
         kept = Found(1, b"{}", actions=actions)
         assert await history.actions("abcd", Wanted()) == []
+    history.stop()
+
+
+async def test_searches_that_wait_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more than the bound is refused at once; when one is over there is a place again."""
+    monkeypatch.setattr("agentcg.daemon.service.history.SEARCHES_MAX", 1)
+    history = History(tmp_path)
+    history.start()
+    over = threading.Event()
+    long = asyncio.create_task(history._search(lambda _: over.wait(60)))
+    await asyncio.sleep(0)  # it has begun
+    with pytest.raises(LimitExceeded):
+        await history._search(lambda _: True)
+    over.set()
+    assert await long
+    assert await history._search(lambda _: True)
     history.stop()

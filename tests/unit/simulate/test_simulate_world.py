@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from agentcg.daemon.simulate.pool import Pool
 from agentcg.daemon.simulate.program import CallProgram, Leg, Program, TurnProgram
 from agentcg.daemon.simulate.scenario import Scenario, peak_bytes, play
 from agentcg.daemon.simulate.session import Host, Session
+from agentcg.daemon.simulate.views import session_view
 from agentcg.daemon.simulate.world import World
 from agentcg.policies import DEFAULT, Policy
 from agentcg.policies.checker import parse
@@ -200,3 +203,11 @@ def test_every_run_and_call_is_accounted_for(cast, limit_mib, make) -> None:  # 
     assert found.all.runs == found.all.runs_completed + found.all.agents_killed == len(cast)
     assert found.all.calls_completed + found.all.calls_killed <= found.all.calls_planned
     assert found == play(replace(scenario), [[program] for program, _ in cast], make())
+
+
+def test_the_engine_sees_the_bounds_of_the_policy() -> None:
+    """A session of the simulation may have no more calls and memory than a real one."""
+    session: Any = SimpleNamespace(name="s", priority="low", calls={}, runtime=None, history=None)
+    rule: Any = SimpleNamespace(memory_max=512 << 20, max_calls=2)
+    view = session_view(session, rule)
+    assert (view.max_calls, view.memory_max_bytes) == (2, 512 << 20)
