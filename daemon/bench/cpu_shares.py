@@ -12,8 +12,8 @@ from agentcg.daemon.bench.figures import Measured
 from agentcg.daemon.bench.loads import Bench, bench, shares
 
 FLAT = {"1": 100, "3": 300, "10": 1000}
-TASKS = 200
-CGROUPS = 100
+TASKS = 1000
+CGROUPS = 500
 
 
 def flat(seconds: float) -> list[Measured]:

@@ -20,14 +20,18 @@ MEASURES = {
 }
 
 
-def run(seconds: float, say: Callable[[str], None]) -> list[Figure]:
-    """All figures: first under the kernel's own scheduler, then under ours."""
+COSTS = "costs"
+
+
+def run(seconds: float, say: Callable[[str], None], only: str = "") -> list[Figure]:
+    """All figures, or those whose title has `only` in it: first under the kernel's own scheduler,
+    then under ours."""
     say("the kernel's own scheduler")
-    kernel = _all(seconds, say)
+    kernel = _all(seconds, say, only)
     say("agentcg's scheduler")
     with Scheduler.open() as scheduler:
-        ours = _all(seconds, say)
-        costs = switches.costs(scheduler, seconds)
+        ours = _all(seconds, say, only)
+        costs = _costs(scheduler, seconds, say) if only in COSTS else []
         if why := scheduler.ended():
             say(f"the kernel took the scheduler out: {why}")
     beside = [
@@ -37,9 +41,15 @@ def run(seconds: float, say: Callable[[str], None]) -> list[Figure]:
     return beside + [Figure(one.name, one.unit, None, one.value) for one in costs]
 
 
-def _all(seconds: float, say: Callable[[str], None]) -> list[Measured]:
+def _all(seconds: float, say: Callable[[str], None], only: str) -> list[Measured]:
     found: list[Measured] = []
     for name, measure in MEASURES.items():
-        say(f"  {name}")
-        found += measure(seconds)
+        if only in name:
+            say(f"  {name}")
+            found += measure(seconds)
     return found
+
+
+def _costs(scheduler: Scheduler, seconds: float, say: Callable[[str], None]) -> list[Measured]:
+    say(f"  {COSTS}")
+    return switches.costs(scheduler, seconds) + switches.costs_in_crowds(scheduler, seconds, say)

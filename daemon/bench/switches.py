@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from agentcg.bpf.scheduler import Scheduler
 from agentcg.daemon.bench import loads
@@ -11,6 +13,9 @@ from agentcg.daemon.bench.figures import Measured
 from agentcg.daemon.bench.loads import Bench, bench, percentile
 
 HOGS = 8
+COMPILED_PER_SECOND = 8  # of the time for a figure: so many files are compiled
+CROWDS = (10, 100, 1000)
+EMPTY = 9000
 PROGRAMS = ("enqueue", "dispatch")
 
 
@@ -36,25 +41,55 @@ def starting(seconds: float) -> list[Measured]:
 
 def throughput(seconds: float) -> list[Measured]:
     """What hands over all the time, with nothing beside it."""
-    return [
-        Measured(name, "1/s", _alone(code, seconds))
-        for name, code in (("pipe ping-pong", loads.PING_PONG), ("fork and exit", loads.SPAWNER))
-    ]
+    kinds = {
+        "pipe ping-pong": loads.PING_PONG.format(seconds=seconds),
+        "fork and exit": loads.SPAWNER.format(seconds=seconds),
+        "files compiled": loads.COMPILER.format(files=int(COMPILED_PER_SECOND * seconds)),
+    }
+    return [Measured(name, "1/s", _alone(code)) for name, code in kinds.items()]
 
 
 def costs(scheduler: Scheduler, seconds: float) -> list[Measured]:
     """A run of each program while tasks wake each other; counting takes part of it, too."""
+    with _timed(scheduler, "during ping-pong") as found:
+        _alone(loads.PING_PONG.format(seconds=seconds))
+    return found
+
+
+def costs_in_crowds(
+    scheduler: Scheduler, seconds: float, say: Callable[[str], None]
+) -> list[Measured]:
+    """The same while so many cgroups compute, the last time among others that are empty."""
+    found = []
+    for count, empty in (*((count, 0) for count in CROWDS), (CROWDS[-1], EMPTY)):
+        among = f"{count} busy cgroups of {count + empty}"
+        say(f"  {among}")
+        with bench() as b:
+            b.cgroup.enable(["cpu"])
+            places = [b.cgroup.path / f"c{n}" for n in range(count + empty)]
+            for place in places:
+                place.mkdir()
+            code = loads.CROWD.format(places=[*map(str, places[:count])])
+            b.load(code, b.below(b.cgroup, "first"))[0].go()
+            time.sleep(seconds)
+            with _timed(scheduler, f"among {among}") as took:
+                time.sleep(seconds)
+        found += took
+    return found
+
+
+@contextmanager
+def _timed(scheduler: Scheduler, when: str) -> Iterator[list[Measured]]:
+    found: list[Measured] = []
     with scheduler.timed(*(f"agentcg_{name}" for name in PROGRAMS)) as took:
-        _alone(loads.PING_PONG, seconds)
-        return [
-            Measured(f"one {name}, during ping-pong", "ns", took(f"agentcg_{name}"))
-            for name in PROGRAMS
-        ]
+        yield found
+        for name in PROGRAMS:
+            found.append(Measured(f"one {name}, {when}", "ns", took(f"agentcg_{name}")))
 
 
-def _alone(code: str, seconds: float) -> float:
+def _alone(code: str) -> float:
     with bench() as b:
-        (load,) = b.load(code.format(seconds=seconds), b.below(b.cgroup, "one"))
+        (load,) = b.load(code, b.below(b.cgroup, "one"))
         load.go()
         return float(load.result())
 

@@ -26,7 +26,7 @@ SCHED_HELP = """Shares, latency and throughput, first under the kernel's own sch
 \b
 Examples:
   agentcg bench sched --json out.json
-  agentcg bench sched --seconds 10
+  agentcg bench sched --seconds 10 --only throughput
 
 Exit codes: 0; 1 where the scheduler cannot be loaded.
 """
@@ -48,11 +48,18 @@ Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="How long each fi
 
 
 @bench_app.command("sched", help=SCHED_HELP, short_help="The scheduler beside the kernel's own.")
-def sched(seconds: Seconds = 4.0, out: Out = None) -> None:
+def sched(
+    seconds: Seconds = 4.0,
+    out: Out = None,
+    only: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Only those with TEXT in the titles shown meanwhile."),
+    ] = "",
+) -> None:
     """Measure the scheduler."""
     from agentcg.daemon.bench import sched as measured
 
-    _show(measured.run(seconds, _say), out)
+    _show(measured.run(seconds, _say, only), out)
 
 
 @bench_app.command("memory-delay", help=DELAY_HELP, short_help="Delays of who allocates.")
