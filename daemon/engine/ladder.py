@@ -143,6 +143,8 @@ class _Deciding(Deeds):
 
     def _needed_bytes(self) -> int:
         """What would help an agent that waits, or else the smallest of the paused calls."""
+        if is_overdrawn(self._load, self._tuning):
+            return 0  # all that is not used is taken back anyway
         if self.agents.waiting:
             return self._load.bound_bytes
         paused = (call for _, call in self._survey.marked.values() if self._is_frozen(call))
@@ -296,7 +298,8 @@ class _Deciding(Deeds):
             if self._is_short(target[1].id) and leases.is_at_edge(target[1], self._edge(target[1])):
                 self._pause(target, "at the end of its lease; ")
         short = last_part_bytes(self._load, self._tuning) - self._free_bytes - self._coming_bytes
-        if short <= 0 or not is_overdrawn(self._load, self._tuning):
+        promised = self._load.promised_bytes > 0
+        if short <= 0 or not promised or not is_overdrawn(self._load, self._tuning):
             return
         for target in to_freeze(self._ordinary(), self._tuning.batch):
             if short > 0 and target[1].unused_bytes:
