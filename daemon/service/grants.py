@@ -42,8 +42,7 @@ class Grants:
         if grant == call.record.grant:
             return
         call.cgroup.apply(core.enforceable(self._limits(call, grant)))
-        call.record = msgspec.structs.replace(call.record, grant=grant, told_over_grant=False)
-        call.cgroup.set_attr(CALL_MARK, encode(call.record))
+        _note(call, grant)
         core.registry.commit(call, views.call_view(call).committed_bytes)
         self.leases.regranted(call)
         audit.granted(core, call, grant, core.clock())
@@ -65,8 +64,7 @@ class Grants:
             call.record.grant, memory_high_bytes=size_bytes,
             reason=f"{held}{format_size(was)} with room to spare: widened",
         )  # fmt: skip
-        call.record = msgspec.structs.replace(call.record, grant=grant, told_over_grant=False)
-        call.cgroup.set_attr(CALL_MARK, encode(call.record))
+        _note(call, grant)
         self._core.publish("grant.changed", grant.reason, call.session, call.id)
 
     def met_limit(self, call: LiveCall) -> None:
@@ -125,3 +123,9 @@ class Grants:
     def close(self) -> None:
         """Stop sharing out."""
         self._rounds.close()
+
+
+def _note(call: LiveCall, grant: Grant) -> None:
+    """What was granted survives the daemon."""
+    call.record = msgspec.structs.replace(call.record, grant=grant, told_over_grant=False)
+    call.cgroup.set_attr(CALL_MARK, encode(call.record))

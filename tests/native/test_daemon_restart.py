@@ -53,6 +53,18 @@ def test_everything_is_adopted(daemon: Daemon) -> None:
         assert daemon.end(call["id"], exit_status=9)["end_reason"] == "declared"
 
 
+def test_sessions_keep_their_order_and_calls_their_latest_grant(daemon: Daemon) -> None:
+    """Sessions are listed as they were opened; what was renegotiated is not forgotten."""
+    for name in ("b", "c", "a"):
+        daemon.open(name)
+    call = daemon.begin("c", memory_bytes=64 << 20)
+    changed = daemon.good("PATCH", f"/v1/calls/{call['id']}", {"memory_bytes": 512 << 20})
+    assert changed["grant"] != call["grant"]
+    daemon.restart()
+    assert [one["name"] for one in daemon.get("/v1/sessions")["sessions"]] == ["b", "c", "a"]
+    assert daemon.get(f"/v1/calls/{call['id']}")["grant"] == changed["grant"]
+
+
 def test_call_that_emptied_meanwhile_is_ended(daemon: Daemon) -> None:
     """Processes that ended while no daemon was there end their call at the next start."""
     daemon.open("a")

@@ -39,7 +39,8 @@ def host(daemon: ScriptedDaemon) -> ScriptedDaemon:
     daemon.on("GET", "/v1/health", a_health())
     daemon.on("GET", "/v1/host", a_host())
     daemon.on("GET", "/v1/sessions", SessionList(sessions=[a_session(calls_running=1)]))
-    daemon.on("GET", "/v1/sessions/reviewer", a_session(labels={"team": "web"}, account=USED))
+    shown = a_session(labels={"team": "web"}, account=USED, tenant="acme", container="c0ffee")
+    daemon.on("GET", "/v1/sessions/reviewer", shown)
     daemon.on("GET", "/v1/calls", calls_by_state)
     daemon.on("GET", "/v1/calls/k3f9a2b7c1", a_call())
     return daemon
@@ -187,6 +188,8 @@ def test_session_show(host: ScriptedDaemon) -> None:
     for part in (
         "memory.max 1.5G",
         "team=web",
+        "tenant       acme",
+        "container    c0ffee",
         "default.yaml:12",
         "sessions/reviewer",
         "network      3.0M sent",

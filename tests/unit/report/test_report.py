@@ -109,6 +109,15 @@ def test_the_page_needs_nothing_else() -> None:
     assert "default-src 'none'" in text
 
 
+def test_curves_reach_to_what_is_written_beside_them() -> None:
+    """The most of memory and of CPU; less than one core is drawn as a part of one."""
+    text = page(RECORDING, "today")
+    assert "memory, up to 300M" in text
+    assert "CPU, up to 1.5 cores" in text
+    idle = Recording(calls=[], samples=[sample(0, 100, 0), sample(2, 100, 0.1)])
+    assert "CPU, up to 1.0 cores" in page(idle, "today")
+
+
 def test_a_recording_comes_back_from_its_directory(tmp_path: Path) -> None:
     """In pieces, as it was made; a last line that was cut off is left out."""
     for one in RECORDING.calls:
