@@ -36,6 +36,20 @@ def test_life_of_a_call_is_told_in_order(daemon: Daemon) -> None:
     assert ids == list(range(ids[0], ids[0] + 6))
 
 
+def test_a_changed_grant_is_told(daemon: Daemon) -> None:
+    """With its reason; asked for again it is the same, and nothing is told."""
+    name = fresh()
+    daemon.open(name)
+    call = daemon.begin(name, memory_bytes=64 << 20)
+    with stream(daemon, f"/v1/events?session={name}") as events:
+        for _ in range(2):
+            changed = daemon.good("PATCH", f"/v1/calls/{call['id']}", {"memory_bytes": 512 << 20})
+        daemon.end(call["id"])
+        told = events.take(2)
+    assert [event["kind"] for event in told] == ["grant.changed", "call.ended"]
+    assert told[0]["text"] == changed["grant"]["reason"]
+
+
 def test_filter_by_session(daemon: Daemon) -> None:
     """With ?session= only that session's events come."""
     mine, other = fresh(), fresh()

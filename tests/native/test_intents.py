@@ -107,6 +107,16 @@ async def test_held_memory_is_for_its_own_session(running: Running) -> None:
     await asyncio.gather(waits, return_exceptions=True)
 
 
+async def test_a_call_that_is_announced_ends_an_idle_window(running: Running) -> None:
+    """Also what the model will have written in a while; who is idle announces nothing."""
+    heard: list[str] = []
+    running.intents.on_announced = lambda session: heard.append(session.name)
+    running.declare("a", 10)
+    running.declare("b", kind="generating", start_in_s=5.0)
+    running.declare("a", kind="idle")
+    assert heard == ["a", "b"]
+
+
 async def test_a_call_that_follows_takes_what_was_held(running: Running) -> None:
     """Its need counts in place of what was held, and that was a good use."""
     intent = running.declare("a", 600, duration_s=4.0)
