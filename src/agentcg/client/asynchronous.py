@@ -241,23 +241,33 @@ class AsyncClient(Settings):
     @staticmethod
     async def _answer(link: _Link, ask: requests.Ask, reader: Reader) -> Reply:
         receiver, sender = link
-        expect = ask.alive_s is not None
-        head = head_of(ask.method, ask.target, ask.body, expect=expect)
-        sender.write(head if expect else head + (ask.body or b""))
-        if expect:
-            try:
-                async with asyncio.timeout(ask.alive_s):
-                    while not reader.interim:
-                        early = reader.feed(await receiver.read(_CHUNK_BYTES))
-                        if early is not None:
-                            return early._replace(keep=False)  # the body was not sent
-            except TimeoutError:
-                raise TimeoutError(ask.alive_s) from None
-            sender.write(ask.body or b"")
+        body, alive_s = ask.body or b"", ask.alive_s
+        head = head_of(ask.method, ask.target, ask.body, expect=alive_s is not None)
+        sender.write(head if alive_s is not None else head + body)
+        if alive_s is not None:
+            early = await _before_the_body(receiver, reader, alive_s)
+            if early is not None:
+                return early
+            sender.write(body)
         while True:
             reply = reader.feed(await receiver.read(_CHUNK_BYTES))
             if reply is not None:
                 return reply
+
+
+async def _before_the_body(
+    receiver: asyncio.StreamReader, reader: Reader, alive_s: float
+) -> Reply | None:
+    """The answer, where there is one already; None: the daemon is there and wants the body."""
+    try:
+        async with asyncio.timeout(alive_s):
+            while not reader.interim:
+                early = reader.feed(await receiver.read(_CHUNK_BYTES))
+                if early is not None:
+                    return early._replace(keep=False)  # the body was not sent
+    except TimeoutError:
+        raise TimeoutError(alive_s) from None
+    return None
 
 
 class _ClosedWhileIdle(ConnectionError):
