@@ -38,7 +38,7 @@ class Delays:
     total_ns: int
     longest_ns: int
     overshoot_bytes: int
-    """The largest, when it was noticed."""
+    """The largest, when who charged was held up."""
 
 
 def settle(opened: Object) -> None:

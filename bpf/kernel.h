@@ -42,6 +42,7 @@ enum {
 	BPF_F_MMAPABLE = 1024,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
+	BPF_F_TIMER_ABS = 1,
 	CLOCK_MONOTONIC = 1,
 };
 struct bpf_spin_lock {

@@ -27,6 +27,8 @@ class DelayEvent:
     cgroup_id: int
     pid: int
     noticed_ns: int
+    waited_ns: int
+    """For a CPU, between the two: others had theirs before the task could be stopped."""
     stopped_ns: int
     until_ns: int
     released_ns: int

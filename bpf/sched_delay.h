@@ -72,7 +72,7 @@ static __always_inline void arm(u64 due_ns, u64 now)
 	if (!t || (t->due_ns && t->due_ns >= now && t->due_ns <= due_ns))
 		return;
 	t->due_ns = due_ns;
-	if (bpf_timer_start(&t->timer, due_ns > now ? due_ns - now : 1, 0))
+	if (bpf_timer_start(&t->timer, due_ns, BPF_F_TIMER_ABS))
 		t->due_ns = 0;
 }
 
@@ -83,10 +83,19 @@ static __always_inline bool interrupted(struct task_struct *p)
 	       (p->flags & PF_EXITING);
 }
 
+/* Whether a task that runs has to stop for a delay. */
+static __always_inline bool has_to_wait(struct task *t)
+{
+	if (t->delay_until_ns && t->delay_until_ns <= bpf_ktime_get_ns())
+		t->delay_until_ns = 0; /* it was over before it began */
+	return t->delay_until_ns;
+}
+
 /* Send a task that is enqueued to the delay queue, if it has to wait. */
 static __always_inline bool delay(struct task_struct *p, struct task *t, u64 enq_flags)
 {
 	u64 now, until = t->delay_until_ns;
+	struct verdict v = {};
 
 	if (!until)
 		return false;
@@ -95,7 +104,13 @@ static __always_inline bool delay(struct task_struct *p, struct task *t, u64 enq
 		t->delay_until_ns = 0;
 		return false;
 	}
-	t->delayed_ns = now;
+	if (enq_flags & SCX_ENQ_WAKEUP) /* else it was stopped just now */
+		t->delayed_ns = now;
+	if (t->delay_cgroup_id != NO_BUDGET) { /* a long call went on charging */
+		judge(memcg_of(p), 0, &v);
+		if (v.cgroup_id == t->delay_cgroup_id && v.over_bytes > t->delay_over_bytes)
+			t->delay_over_bytes = v.over_bytes;
+	}
 	count(&state.delayed);
 	scx_bpf_dsq_insert_vtime(p, DELAY_QUEUE, settings.slice_ns, until, enq_flags);
 	arm(until < now + settings.sweep_ns ? until : now + settings.sweep_ns, now);
@@ -119,6 +134,7 @@ static __always_inline void record_delay(struct task_struct *p, struct task *t, 
 	event->pid = p->pid;
 	event->pad = 0;
 	event->noticed_ns = t->delay_noticed_ns;
+	event->waited_ns = t->delay_waited_ns;
 	event->stopped_ns = t->delayed_ns;
 	event->until_ns = t->delay_until_ns;
 	event->released_ns = now;
@@ -309,6 +325,7 @@ int BPF_PROG(agentcg_charge, struct page_counter *counter, unsigned long nr_page
 	t->delay_cgroup_id = v.cgroup_id;
 	t->delay_over_bytes = v.over_bytes;
 	t->delay_noticed_ns = now;
+	t->delay_waited_ns = 0;
 	request_delay(p, t, v.delay_ns);
 	return 0;
 }

@@ -78,6 +78,7 @@ struct task {
 	u64 delay_until_ns; /* 0: it has not to wait */
 	u64 delayed_ns;     /* since when it waits */
 	u64 delay_noticed_ns;
+	u64 delay_waited_ns; /* for a CPU since then */
 	u64 delay_cgroup_id;
 	u64 delay_over_bytes;
 };

@@ -152,17 +152,15 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 	if (!c)
 		return;
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && (t = task_of(prev)) &&
-	    (n = node_at(t->slot))) {
+	    (n = node_at(t->slot)) && !has_to_wait(t)) { /* who has to is charged when it stops */
 		now = now_ns();
 		throttle(prev, t, charge(t, n, c, now));
 		c->urgent = !!(prev->flags & PF_KTHREAD); /* who is kept is not told to be running */
 		rival.vtime = t->pinned ? t->flat_vtime : bounded_vtime(n, t->slot);
 		rival.task_vtime = t->vtime;
 		rival.slot = t->pinned ? AGENTCG_NO_SLOT : t->slot;
-		if (t->delay_until_ns && t->delay_until_ns <= bpf_ktime_get_ns())
-			t->delay_until_ns = 0; /* it was over before it began */
-		rival.there = !t->delay_until_ns;
-		if (rival.there && take_boost(t, n, c, now)) {
+		rival.there = true;
+		if (take_boost(t, n, c, now)) {
 			set_slice(prev, settings.boost_ns);
 			c->urgent = 1;
 			return;
@@ -214,6 +212,8 @@ void OP(running)(agentcg_running, struct task_struct *p)
 		waited = since(t->ready_ns, t->started_ns);
 		t->ready_ns = 0;
 		t->waited_ns = waited;
+		if (t->delay_ns)
+			t->delay_waited_ns += waited;
 		n->wait_ns += waited;
 		n->waits++;
 		if (waited > n->longest_wait_ns)
@@ -240,6 +240,8 @@ void OP(stopping)(agentcg_stopping, struct task_struct *p, bool runnable)
 	c->busy = 0;
 	if (!t)
 		return;
+	if (t->delay_until_ns)
+		t->delayed_ns = bpf_ktime_get_ns();
 	if ((n = node_at(t->slot)))
 		charge(t, n, c, now_ns());
 	if (traced)

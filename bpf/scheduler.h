@@ -110,10 +110,11 @@ struct agentcg_delay_event {
 	__u32 pid;       /* thread */
 	__u32 pad;
 	__u64 noticed_ns; /* the charge that exceeded the budget */
+	__u64 waited_ns;  /* from then on, for a CPU: others had theirs before it could stop */
 	__u64 stopped_ns; /* off the CPU */
 	__u64 until_ns;   /* to be released */
 	__u64 released_ns;
-	__u64 over_bytes;
+	__u64 over_bytes; /* then */
 };
 
 /* A turn of a task of the traced session, or a delay, when it is over. */

@@ -125,6 +125,7 @@ class DelayEventRecord(ctypes.Structure):
         ("pid", c_uint32),
         ("pad", c_uint32),
         ("noticed_ns", c_uint64),
+        ("waited_ns", c_uint64),
         ("stopped_ns", c_uint64),
         ("until_ns", c_uint64),
         ("released_ns", c_uint64),

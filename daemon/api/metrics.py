@@ -132,7 +132,7 @@ _DELAYED = (
         lambda d: d.longest_us / 1e6,
     ),
     _Family(
-        GaugeMetricFamily, "memory_overshoot_bytes", "The most over a lease when it was noticed",
+        GaugeMetricFamily, "memory_overshoot_bytes", "The most over a lease when a charger waited",
         lambda d: d.overshoot_bytes,
     ),
 )  # fmt: skip

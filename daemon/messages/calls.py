@@ -59,7 +59,7 @@ class Delayed(Answer, frozen=True):
     count: int
     total_us: int  # over all tasks
     longest_us: int
-    overshoot_bytes: int  # the most over the lease when a charge was noticed
+    overshoot_bytes: int  # the most over the lease when who charged was held up
 
 
 class Account(Answer, frozen=True):

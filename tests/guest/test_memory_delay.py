@@ -105,6 +105,39 @@ def test_over_its_budget_a_task_waits_each_time(delay: MemoryDelay | None) -> No
         assert 0 < account.overshoot_bytes < 16 * MIB
 
 
+def test_the_overshoot_is_what_a_call_charged_until_it_could_be_stopped(
+    delay: MemoryDelay | None,
+) -> None:
+    """One system call that charges a lot is not interrupted, but it is all in the account; and what
+    a task waited for a CPU meanwhile is no more than the time until it was off it."""
+    if delay is None:
+        return
+    code = (
+        "import os, sys; data = b'x' * (16 << 20); fd = os.memfd_create('x'); print(flush=True)\n"
+        "sys.stdin.readline(); os.pwrite(fd, data, 0)\n"
+    )
+    with (
+        own_cgroup() as cgroup,
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", code],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as child,
+    ):  # fmt: skip
+        cgroup.place(child.pid)
+        assert child.stdout is not None
+        child.stdout.readline()
+        held_bytes = int((cgroup.path / "memory.current").read_text())
+        delay.set(cgroup.id, held_bytes + 2 * MIB, 0, "low", MS)
+        delay.trace(cgroup.id, True)
+        child.communicate(b"\n", timeout=PATIENCE_S)
+        until(lambda: counted(delay, cgroup) >= 1, PATIENCE_S)
+        events = [one for one in delay.events() if one.cgroup_id == cgroup.id]
+        account = delay.clear(cgroup.id)
+        assert account is not None
+        assert account.overshoot_bytes >= 12 * MIB
+        assert all(one.waited_ns <= one.stopped_ns - one.noticed_ns for one in events)
+
+
 def test_a_parents_budget_counts(delay: MemoryDelay | None) -> None:
     """A session's budget holds for what its calls charge."""
     if delay is None:
