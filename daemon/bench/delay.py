@@ -6,33 +6,38 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from agentcg.bpf import memory_delay
 from agentcg.bpf.memory_delay import DelayEvent, MemoryDelay
 from agentcg.bpf.scheduler import Scheduler
-from agentcg.daemon.bench import loads
+from agentcg.daemon.bench import inversion, loads, probes
 from agentcg.daemon.bench.figures import Figure
-from agentcg.daemon.bench.loads import bench, percentile
+from agentcg.daemon.bench.loads import Load, bench, percentile
 from agentcg.errors import BpfError
 
 DELAYS_MS = (0, 1, 10, 50, 200, 1000)
-INVERSION_MS = (200, 1000)
 SOFT_BYTES = 8 << 20
+STEP_BYTES = 2 << 20
+CROSSINGS, LONG_CROSSINGS = 25, 8
+CROSSING_NS = 20_000_000
+LONG_BYTES = 8 << 20
 KEPT_MIB = 64
-SHARED = Path("/dev/shm/agentcg-bench")  # noqa: S108 - a tmpfs file is what is measured
 
 
 def run(seconds: float, say: Callable[[str], None]) -> list[Figure]:
     """All figures, under our scheduler; `kernel` is the same without delay."""
+    say("what it costs while nobody is over a budget")
+    found = probes.cost(seconds)
     with Scheduler.open() as scheduler:
         delay = scheduler.memory_delay
         if delay is None:
             raise BpfError(f"no memory delay here: {memory_delay.absence()}")
-        say("rates, reaction and release")
-        found = _rates(delay, seconds, say)
+        say("reaction")
+        found += _reaction(delay)
+        say("rates and release")
+        found += _rates(delay, seconds, say)
         say("what it does to others")
-        found += _inversion(delay, seconds)
+        found += inversion.measure(delay, seconds, say)
         say("polling every 100 ms, beside it")
         found.append(_polled(seconds))
         if why := scheduler.ended():
@@ -41,8 +46,9 @@ def run(seconds: float, say: Callable[[str], None]) -> list[Figure]:
 
 
 def _rates(delay: MemoryDelay, seconds: float, say: Callable[[str], None]) -> list[Figure]:
-    found: list[Figure] = []
     events: list[DelayEvent] = []
+    alone = _alone(seconds)
+    found = [Figure("high's rate of allocation without low", "MB/s", alone, None)]
     plain: tuple[float, float] | None = None
     for delay_ms in DELAYS_MS:
         say(f"  {delay_ms} ms")
@@ -50,10 +56,21 @@ def _rates(delay: MemoryDelay, seconds: float, say: Callable[[str], None]) -> li
         plain = plain or (low, high)
         found += [
             Figure(f"low's rate of allocation, delay {delay_ms} ms", "MB/s", plain[0], low),
-            Figure(f"high's rate beside it, delay {delay_ms} ms", "MB/s", plain[1], high),
+            Figure(f"high's rate beside it, delay {delay_ms} ms", "MB/s", plain[1], high, alone),
         ]
         events += seen
-    return found + _reaction(events)
+    return [
+        *found,
+        *_release("one that computes", _beside_busy(delay, seconds)),
+        *_release("high, which allocates and frees", events),
+    ]
+
+
+def _alone(seconds: float) -> float:
+    with bench() as b:
+        (writer,) = b.load(_writer(seconds, KEPT_MIB), b.below(b.cgroup, "high"))
+        writer.go()
+        return float(writer.result())
 
 
 def _rate(
@@ -62,7 +79,7 @@ def _rate(
     """MB/s of low, which has to wait, and of high beside it."""
     with bench() as b:
         low, high = b.below(b.cgroup, "low"), b.below(b.cgroup, "high")
-        code = loads.WRITER.format(seconds=seconds, keep_mib=KEPT_MIB)
+        code = _writer(seconds, KEPT_MIB)
         writers = [*b.load(code, low), *b.load(code, high)]
         if delay_ms:
             delay.set(low.id, SOFT_BYTES, 0, "low", delay_ms * 1_000_000)
@@ -74,47 +91,86 @@ def _rate(
         return rates[0], rates[1], delay.events()
 
 
-def _reaction(events: list[DelayEvent]) -> list[Figure]:
-    off = [(one.stopped_ns - one.noticed_ns) / 1000 for one in events] or [0.0]
+def _beside_busy(delay: MemoryDelay, seconds: float) -> list[DelayEvent]:
+    """Delays of 10 ms while the CPU is in user mode otherwise: nothing there holds up a timer."""
+    with bench() as b:
+        low, other = b.below(b.cgroup, "low"), b.below(b.cgroup, "other")
+        (writer,) = b.load(_writer(seconds, KEPT_MIB), low)
+        delay.set(low.id, SOFT_BYTES, 0, "low", 10_000_000)
+        delay.trace(low.id, True)
+        b.load(loads.BUSY, other)[0].go()
+        writer.go()
+        writer.result()
+        delay.clear(low.id)
+        return delay.events()
+
+
+def _writer(seconds: float, keep_mib: int) -> str:
+    return loads.WRITER.format(seconds=seconds, keep_mib=keep_mib)
+
+
+def _release(beside: str, events: list[DelayEvent]) -> list[Figure]:
     late = [(one.released_ns - one.until_ns) / 1000 for one in events] or [0.0]
     return [
-        Figure("delays measured", "", None, len(events)),
-        Figure("from crossing to off the CPU, median", "us", None, percentile(off, 0.5), 50),
-        Figure("from crossing to off the CPU, max", "us", None, max(off), 200),
-        Figure("lateness of release, median", "us", None, percentile(late, 0.5)),
-        Figure("lateness of release, max", "us", None, max(late), 1000),
+        Figure(f"delays beside {beside}", "", None, len(events)),
+        Figure("..., lateness of release, median", "us", None, percentile(late, 0.5)),
+        Figure("..., lateness of release, max", "us", None, max(late), 1000),
     ]
 
 
-def _inversion(delay: MemoryDelay, seconds: float) -> list[Figure]:
-    """Others write to the file that a delayed task writes to; RCU's grace periods."""
+def _reaction(delay: MemoryDelay) -> list[Figure]:
+    """Each time the budget is a little above what low holds, until it crosses it."""
     found = []
-    plain: list[float] = []
-    for delay_ms in (0, *INVERSION_MS):
-        with bench() as b:
-            low, high = b.below(b.cgroup, "low"), b.below(b.cgroup, "high")
-            (grower,) = b.load(loads.FILE_GROWER.format(path=str(SHARED)), low)
-            count = int(seconds * 100)
-            (writer,) = b.load(loads.FILE_WRITER.format(path=str(SHARED), count=count), high)
-            (grace,) = b.load(loads.GRACE.format(count=count // 4), high)
-            if delay_ms:
-                delay.set(low.id, 8 << 20, 0, "low", delay_ms * 1_000_000)
-            for one in (grower, writer, grace):
-                one.go()
-            wrote, waited = writer.result(), grace.result()
-            delay.clear(low.id)
-        SHARED.unlink(missing_ok=True)
-        values = [percentile(wrote, 0.99), max(wrote), percentile(waited, 0.5), max(waited)]
-        plain = plain or values
+    page, goals = _writer(60, 4096), (50, 200, 0.3)
+    long = loads.FILE_GROWER.format(path=str(inversion.SHARED), chunk=LONG_BYTES)
+    for what, code, beside, count, ideals in (
+        ("a page", page, False, CROSSINGS, goals),
+        ("a page, beside high", page, True, CROSSINGS, goals),
+        ("a write of 8 MiB", long, False, LONG_CROSSINGS, (None, None, None)),
+    ):
+        events = _crossings(delay, code, beside, count)
+        off = [(one.stopped_ns - one.noticed_ns - one.waited_ns) / 1000 for one in events]
+        waited = [one.waited_ns / 1000 for one in events]
+        over = [one.over_bytes / 1e6 for one in events]
+        name = f"from the charge over the budget to off the CPU, {what}"
         found += [
-            Figure(f"{name}, delay {delay_ms} ms", "us", before, value, ideal)
-            for name, before, value, ideal in zip(
-                ("another's write to the same file, p99", "..., max", "synchronize_rcu, p50",
-                 "synchronize_rcu, max"),
-                plain, values, (1000, None, None, 50_000), strict=True,
-            )
-        ]  # fmt: skip
+            Figure(f"{name}, median", "us", None, percentile(off, 0.5), ideals[0]),
+            Figure("..., max", "us", None, max(off), ideals[1]),
+            Figure("..., meanwhile waited for a CPU, max", "us", None, max(waited)),
+            Figure("..., over the budget then, median", "MB", None, percentile(over, 0.5)),
+            Figure("..., over the budget then, max", "MB", None, max(over), ideals[2]),
+        ]
     return found
+
+
+def _crossings(delay: MemoryDelay, code: str, beside: bool, count: int) -> list[DelayEvent]:
+    with bench() as b:
+        low, high = b.below(b.cgroup, "low"), b.below(b.cgroup, "high")
+        (writer,) = b.load(code, low)
+        found: list[DelayEvent] = []
+        if beside:
+            b.load(_writer(60, KEPT_MIB), high)[0].go()
+        for turn in range(count):
+            held = int((low.path / "memory.current").read_text())
+            delay.set(low.id, held + STEP_BYTES + turn * 52 * 1024, 0, "low", CROSSING_NS)
+            delay.trace(low.id, True)
+            since_ns = time.monotonic_ns()
+            if not turn:
+                writer.go()
+            found.append(_next(delay, writer, since_ns))
+        delay.clear(low.id)
+    inversion.SHARED.unlink(missing_ok=True)
+    return found
+
+
+def _next(delay: MemoryDelay, writer: Load, since_ns: int) -> DelayEvent:
+    """The first delay whose charge was noticed since then."""
+    while writer.runs():
+        for event in delay.events():
+            if event.noticed_ns >= since_ns:
+                return event
+        time.sleep(0.005)
+    raise BpfError("a load ended before it was over its budget")
 
 
 def _polled(seconds: float) -> Figure:
@@ -123,7 +179,7 @@ def _polled(seconds: float) -> Figure:
     with bench() as b:
         low = b.below(b.cgroup, "low")
         for turn in range(max(3, int(seconds))):
-            (writer,) = b.load(loads.WRITER.format(seconds=seconds, keep_mib=4096), low)
+            (writer,) = b.load(_writer(seconds, 4096), low)
             time.sleep(0.013 * turn)  # another phase each time
             writer.go()
             held = 0

@@ -129,7 +129,7 @@ ready()
 os.close(held)
 os.wait()
 """
-# Writes fresh memory, at most `keep_mib` of it kept, and says the rate in MB/s.
+# Touches fresh pages of its own one by one, at most `keep_mib` of them kept; the rate in MB/s.
 WRITER = """
 ready()
 page, done, kept = b'x' * (256 << 10), 0, []
@@ -137,37 +137,56 @@ began = time.monotonic()
 while time.monotonic() - began < {seconds}:
     if not kept or at == len(kept[-1]):
         kept, at = kept[-{keep_mib} // 4:], 0
-        kept.append(mmap.mmap(-1, 4 << 20))
+        kept.append(mmap.mmap(-1, 4 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        kept[-1].madvise(mmap.MADV_NOHUGEPAGE)
     kept[-1][at:at + len(page)] = page
     at += len(page); done += len(page)
 print(done / 1e6 / (time.monotonic() - began))
 """
-# Writes 4 KiB at the start of a file every 2 ms; each write's microseconds.
+# Writes 256 KiB at a time to a new file in memory: each write charges and uncharges more than once;
+# the rate in MB/s.
+CHARGER = """
+ready()
+fd, data, done = os.memfd_create('charges'), b'x' * (256 << 10), 0
+began = time.monotonic()
+while time.monotonic() - began < {seconds}:
+    for n in range(16): os.pwrite(fd, data, n * len(data))
+    os.ftruncate(fd, 0)
+    done += 16 * len(data)
+print(done / 1e6 / (time.monotonic() - began))
+"""
+# Writes 4 KiB at the start of a file every 2 ms; each write's microseconds, and how many of them it
+# waited for a CPU.
 FILE_WRITER = """
 ready()
 fd, took = os.open({path!r}, os.O_RDWR | os.O_CREAT), []
 for n in range({count}):
-    began = time.monotonic_ns()
+    waited, began = waited_us(), time.monotonic_ns()
     os.pwrite(fd, b'y' * 4096, 0)
-    took.append((time.monotonic_ns() - began) // 1000)
+    ended = time.monotonic_ns()
+    took.append(((ended - began) / 1000, waited_us() - waited))
     time.sleep(0.002)
 print(json.dumps(took))
 """
+# Writes `chunk` bytes at a time, and so holds the file's lock no longer than the other writer.
 FILE_GROWER = """
 ready()
 fd = os.open({path!r}, os.O_RDWR | os.O_CREAT)
+data = b'x' * {chunk}
 while True:
-    for n in range(32): os.pwrite(fd, b'x' * (1 << 20), n << 20)
+    for n in range((1 << 30) // {chunk}): os.pwrite(fd, data, n * {chunk})
     os.ftruncate(fd, 0)
 """
-# The time of membarrier(2)'s slow form is that of a grace period of RCU.
+# Closing a packet socket waits for a grace period of RCU on any number of CPUs (membarrier(2) does
+# not on one).
 GRACE = """
 ready()
-import ctypes
-libc, took = ctypes.CDLL(None), []
+import socket
+took = []
 for n in range({count}):
+    one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     began = time.monotonic_ns()
-    assert libc.syscall(324, 1, 0, 0) == 0
+    one.close()
     took.append((time.monotonic_ns() - began) // 1000)
     time.sleep(0.01)
 print(json.dumps(took))
@@ -207,6 +226,10 @@ class Load:
         assert self._child.stdout is not None  # noqa: S101
         with self._child:
             return json.loads(self._child.stdout.read())
+
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._child.poll() is None
 
     def stop(self) -> None:
         """Kill it, if it is there."""

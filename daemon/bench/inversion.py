@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a delayed task does to others: to who writes to its file, and to RCU's grace periods.
+
+With few CPUs a write also takes long because others have theirs. So each is told without what the
+writer waited for a CPU, and beside the same without low, and with low that is not delayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from agentcg.bpf.memory_delay import MemoryDelay
+from agentcg.daemon.bench import loads
+from agentcg.daemon.bench.figures import Figure
+from agentcg.daemon.bench.loads import bench, percentile
+
+DELAYS_MS = (None, 0, 200, 1000)
+"""None: without low."""
+SOFT_BYTES = 8 << 20
+CHUNK_BYTES = 4096
+SHARED = Path("/dev/shm/agentcg-bench")  # noqa: S108 - a tmpfs file is what is measured
+NAMES = (
+    ("another's write to the same file, without waiting for a CPU, p99", 1000),
+    ("..., max", None),
+    ("..., as it was, p99", None),
+    ("a grace period of RCU, p50", None),
+    ("..., max", 50_000),
+)
+
+
+class Seen(NamedTuple):
+    """In microseconds; `wrote`: each write, and how long it waited for a CPU."""
+
+    wrote: list[tuple[float, float]]
+    grace: list[float]
+
+
+def measure(delay: MemoryDelay, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+    """Figures of each delay; `kernel` is the same with low that is not delayed."""
+    found = {}
+    for delay_ms in DELAYS_MS:
+        say(f"  {_name(delay_ms)}")
+        found[delay_ms] = values(_one(delay, delay_ms, seconds))
+    return [
+        Figure(f"{name}, {_name(delay_ms)}", "us", before, value, ideal)
+        for delay_ms, one in found.items()
+        for (name, ideal), before, value in zip(NAMES, found[0], one, strict=True)
+    ]
+
+
+def _name(delay_ms: int | None) -> str:
+    return "without low" if delay_ms is None else f"delay {delay_ms} ms"
+
+
+def values(seen: Seen) -> list[float]:
+    """As `NAMES` says."""
+    blocked = [max(0.0, took - waited) for took, waited in seen.wrote]
+    took = [took for took, _ in seen.wrote]
+    return [
+        percentile(blocked, 0.99),
+        max(blocked),
+        percentile(took, 0.99),
+        percentile(seen.grace, 0.5),
+        max(seen.grace),
+    ]
+
+
+def _one(delay: MemoryDelay, delay_ms: int | None, seconds: float) -> Seen:
+    with bench() as b:
+        low, high = b.below(b.cgroup, "low"), b.below(b.cgroup, "high")
+        count = int(seconds * 100)
+        (writer,) = b.load(loads.FILE_WRITER.format(path=str(SHARED), count=count), high)
+        (grace,) = b.load(loads.GRACE.format(count=count // 4), high)
+        if delay_ms:
+            delay.set(low.id, SOFT_BYTES, 0, "low", delay_ms * 1_000_000)
+        if delay_ms is not None:
+            code = loads.FILE_GROWER.format(path=str(SHARED), chunk=CHUNK_BYTES)
+            b.load(code, low)[0].go()
+        for one in (writer, grace):
+            one.go()
+        seen = Seen(writer.result(), grace.result())
+        delay.clear(low.id)
+    SHARED.unlink(missing_ok=True)
+    return seen
