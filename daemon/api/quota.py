@@ -25,6 +25,8 @@ class Quota:
     async def turn(self) -> None:
         """Wait until the user may have a request answered: a few in each turn of the loop, so that
         thousands at once do not hold up those of others."""
+        if self.connections <= bounds.REQUESTS_PER_TURN:
+            return  # each has one request at a time, and nothing is counted for most users
         if self._begun == 0:
             asyncio.get_running_loop().call_soon(self._next_turn)
         self._begun += 1

@@ -269,7 +269,7 @@ async def test_thousands_of_requests_leave_others_their_turn() -> None:
         await quota.turn()
         begun.append(name)
 
-    storm, other = Quota(), Quota()
+    storm, other = Quota(connections=1000), Quota(connections=1)
     await asyncio.gather(
         *(ask_as(storm, str(number)) for number in range(1000)), ask_as(other, "other")
     )
