@@ -111,11 +111,7 @@ class Service:
         self.sessions = Sessions(self.core, self._endings, self._mover, self._grants)
         self.calls = Calls(self.core, self.intents, self._endings, self._mover, self._grants)
         self._found = Found(self.core, self.calls, self._endings, self._mover)
-        adopting: Adopting | None = None
-        self.detecting: Detecting | None = None
-        if signatures is not None:
-            adopting = Adopting(self.core, self.sessions, signatures)
-            self.detecting = Detecting(self.core, self._found, adopting, signatures)
+        self.detecting, adopting = self._detection(signatures)
         parts = (self.sessions, self.calls, self.intents, self._endings)
         catch_up = _nothing if self.detecting is None else self.detecting.catch_up
         self.hooks = Hooks(self.core, parts, adopting, signatures, catch_up)
@@ -135,6 +131,13 @@ class Service:
         self._policy_watch = PolicyWatch(policy.directory, self._policy_files_changed)
         self.started_at = self.core.clock()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _detection(self, signatures: Signatures | None) -> tuple[Detecting | None, Adopting | None]:
+        """Who looks for calls that nobody declared and for agents; nobody without signatures."""
+        if signatures is None:
+            return None, None
+        adopting = Adopting(self.core, self.sessions, signatures)
+        return Detecting(self.core, self._found, adopting, signatures), adopting
 
     # --- Life ---
 
