@@ -22,7 +22,8 @@ for every process that it has. Before that brings it to its ceiling it is paused
 **What is kept from whom.** High priority may take all but the last of the room (`Tuning.enter` of
 KILL). Others leave what agents grow by themselves (THROTTLE), and what sessions of higher
 priority held of late and do not hold now: *headroom*. The first in line of those who wait gets
-that too after a while (`lend_s`), so that nothing lies idle for ever.
+that too after a while (`lend_s`), so that nothing lies idle for ever; but not the room in which a
+call of high priority can begin.
 
 **Order.** Higher priority, then the larger weight of the session, then the older call.
 """
@@ -49,6 +50,9 @@ from agentcg.daemon.messages import Priority
 MET_FROM = 0.9  # share of a lease that a call holds if it is held up by more than page cache
 PEAK_HALF_LIFE_S = 300.0
 """How fast an agent's earlier need counts less; twice the longest wait for a model seen."""
+BEGINS_KEPT = 2
+"""Calls with the least lease for which there is room whatever is lent. One that begins paused for
+want of it waits until another one is killed."""
 SLACK_LEAST_BYTES = 8 * MIB
 SLACK_PART = 16  # of its lease, one part more
 EDGE, LAST_EDGE = 0.5, 0.85
@@ -170,7 +174,7 @@ def share_out(  # noqa: PLR0917 - what there is, who asks for it, and the time
     for session, call in line:
         floor = kept[RANK[session.priority]]
         if not starved and now - waiting.get(call.id, now) >= tuning.lend_s:
-            floor = int(tuning.enter[Level.FREEZE - 1] * load.bound_bytes)
+            floor = min(floor, _never_lent_bytes(load, tuning))
         lease = max(call.lease_bytes or 0, call.held_bytes or 0)
         most = _within(1 << 62, call, session)
         if most <= lease:
@@ -290,6 +294,14 @@ def _within(lease: int, call: CallLoad, session: SessionLoad | None) -> int:
 def _kept(load: Load, priority: Priority, tuning: Tuning) -> int:
     level = Level.KILL if priority == "high" else Level.THROTTLE
     return int(tuning.enter[level - 1] * load.bound_bytes)
+
+
+def _never_lent_bytes(load: Load, tuning: Tuning) -> int:
+    """What stays free of those who waited for others' headroom: on a small host the more, since
+    calls of high priority are still to begin."""
+    begins = BEGINS_KEPT * backstop_bytes(tuning.lease_least_bytes, None)
+    share = int(tuning.enter[Level.FREEZE - 1] * load.bound_bytes)
+    return max(share, last_part_bytes(load, tuning) + begins)
 
 
 def kept_by_rank(load: Load, tuning: Tuning) -> tuple[int, int, int]:

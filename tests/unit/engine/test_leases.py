@@ -168,6 +168,26 @@ def test_room_is_kept_for_what_higher_priority_held_before() -> None:
     assert shared(load, waiting_s=TUNING.lend_s)[0]["a"] > 800
 
 
+def test_a_call_of_high_priority_can_begin_whatever_was_lent() -> None:
+    """On a small host lending ends where there is room for two more calls of high priority."""
+    high = SessionLoad("h", "high", "thinking", runtime_held_bytes=100 * MIB, peak_bytes=300 * MIB)
+    low = SessionLoad("l", "low", calls=(call("a", 220, 220, met=True),))
+    small = replace(host(high, low), bound_bytes=400 * MIB)
+    held = backstop_bytes(shared(small, waiting_s=TUNING.lend_s)[0]["a"] * MIB, None)
+    for _ in range(2):
+        full = Load(400 * MIB, 100 * MIB + held, 0)
+        assert first_lease(full, "high", None, TUNING) == TUNING.lease_least_bytes
+        held += backstop_bytes(TUNING.lease_least_bytes, None)
+
+
+def test_who_waits_longer_is_not_given_less() -> None:
+    """High priority goes on to the last part of the room."""
+    low = SessionLoad("l", "low", calls=(call("a", 400, 400),))
+    load = host(low, SessionLoad("h", "high", calls=(call("b", 480, 480, met=True),)))
+    assert shared(load, waiting_s=TUNING.lend_s) == shared(load)
+    assert shared(load)[0]["b"] > 480
+
+
 def test_bounds_of_the_session_hold() -> None:
     """No lease lets a session beyond what is left to it; that is no want of room."""
     capped = SessionLoad("s", "low", calls=(call("a", 100, 100, met=True),), room_bytes=20 * MIB)
