@@ -16,7 +16,7 @@ from contextlib import suppress
 import psutil
 
 from agentcg.cgroups import Cgroup
-from agentcg.cgroups.knobs import MEMORY_CURRENT, MEMORY_RECLAIM
+from agentcg.cgroups.knobs import CPU_STAT, MEMORY_CURRENT, MEMORY_RECLAIM
 from agentcg.cgroups.usage import MEMORY_STAT
 from agentcg.daemon.engine import idle
 from agentcg.daemon.engine.intents import starts_at
@@ -154,7 +154,10 @@ class IdleWindows:
         )
 
     def _busy(self, session: LiveSession, now: float) -> float:
-        used = session.runtime.usage().cpu_stat.usage_us
+        cpu_stat = session.runtime.get(CPU_STAT)
+        if cpu_stat is None:
+            return 0.0
+        used = cpu_stat.usage_us
         before = self._cpu.get(session)
         self._cpu[session] = (now, used)
         if before is None or now <= before[0]:

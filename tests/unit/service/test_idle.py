@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from agentcg.cgroups.knobs import MEMORY_CURRENT
+from agentcg.cgroups.knobs import CPU_STAT, MEMORY_CURRENT
 from agentcg.cgroups.values import MemoryStat
 from agentcg.daemon.messages import Intent
 from agentcg.daemon.service import idle as module
@@ -29,13 +29,12 @@ class Leaf:
     def get(self, knob: Any) -> Any:
         if knob is MEMORY_CURRENT:
             return 200 * MIB
+        if knob is CPU_STAT:
+            return SimpleNamespace(usage_us=0)
         return MemoryStat(180 * MIB, 20 * MIB, 0, 0, 0, 0, 0, 0)
 
     def pressure(self, _: str) -> None:
         return None
-
-    def usage(self) -> Any:
-        return SimpleNamespace(cpu_stat=SimpleNamespace(usage_us=0))
 
 
 class World:
