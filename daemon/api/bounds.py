@@ -7,6 +7,8 @@ CONNECTIONS_PER_UID_MAX = 4096
 """A thousand agents of one user, each with a kept connection and a stream of events."""
 REQUESTS_PER_UID_MAX = 2048
 """Requests being answered at once; those that wait for room count, too."""
+REQUESTS_AHEAD_MAX = 128
+"""Requests that a peer may send on one connection before the first of them is answered."""
 REQUESTS_PER_TURN = 8
 """Requests of a user that are begun in one turn of the event loop; the others stand in line."""
 LARGE_BODIES_PER_UID_MAX = 64

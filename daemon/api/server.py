@@ -140,6 +140,12 @@ class Connection(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
             self._server.quotas.pop(self.peer.uid, None)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came. aiohttp before 3.14.1 takes without end what is sent ahead of answers."""
+        super().data_received(data)
+        if len(self._messages) > bounds.REQUESTS_AHEAD_MAX:
+            self.drop()
+
     def drop(self) -> None:
         """Close a connection that is not used, also where its peer does not take what was sent."""
         if self.transport is not None:

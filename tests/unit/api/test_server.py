@@ -292,3 +292,15 @@ async def test_every_request_takes_its_turn(path: Path, monkeypatch: pytest.Monk
         assert (await peer.answer())[0] == 200
     assert len(turns) == 3
     peer.writer.close()
+
+
+async def test_requests_that_are_sent_ahead_are_bounded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sends on and on without waiting for an answer is dropped."""
+    monkeypatch.setattr(bounds, "REQUESTS_AHEAD_MAX", 2)
+    peer = await Peer.connect(path)
+    for _ in range(5):
+        peer.send("GET", "/slow")
+    assert await asyncio.wait_for(peer.reader.read(), PATIENCE_S) == b""
+    peer.writer.close()
