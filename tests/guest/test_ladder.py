@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from agentcg.daemon.messages import Priority
+from agentcg.daemon.policybench.storm import SESSION
 from agentcg.daemon.policybench.zram import swap_on_zram
 from agentcg.daemon.replay.campaign import Campaign, Settings
 from agentcg.daemon.replay.plan import Shape
@@ -346,3 +347,41 @@ def test_a_killed_daemon_leaves_nobody_held_back() -> None:
         until(lambda: knob(second.leaf, "memory.high") == str(high), PATIENCE_S)
         assert knob(second.leaf, "memory.max") == "max"
         until(lambda: knob(runtime, "memory.high") == "max", PATIENCE_S)
+
+
+@contextmanager
+def storm(daemon: Daemon) -> Iterator[Callable[[], set[str]]]:
+    """A session of low priority with a call that takes all there is and a fork bomb; each begins
+    again when it is killed. Tells what was done to them."""
+    command = [sys.executable, "-m", "agentcg.daemon.policybench.storm", str(daemon.path), "3600"]
+    with subprocess.Popen(command) as process:
+
+        def done() -> set[str]:
+            sessions = [one["name"] for one in daemon.get("/v1/sessions")["sessions"]]
+            if SESSION not in sessions:
+                return set()
+            actions = daemon.get(f"/v1/sessions/{SESSION}/actions")["actions"]
+            return {action["kind"] for action in actions}
+
+        try:
+            yield done
+        finally:
+            process.kill()
+
+
+def test_a_storm_harms_nobody_else(daemon: Daemon) -> None:
+    """The calls of an agent of high priority get what they ask for, and the agent lives on; who is
+    paused and killed for it are those that take everything."""
+    with agent(daemon, 40, "high") as high, storm(daemon) as done, ExitStack() as stack:
+        high.go()
+        high.is_full()
+        until(lambda: "freeze" in done(), PATIENCE_S)
+        for _ in range(2):
+            call = Tool(stack, daemon, high.session, TAKE.replace("{mib}", "120"))
+            call.go()
+            call.is_full()
+            assert not {"throttle", "kill"} & set(call.done())
+            call.end()
+        assert high.process.poll() is None
+        assert "kill" in done()
+    assert killed_at_the_bound(daemon) == 0
