@@ -132,6 +132,7 @@ struct sigpending {
 struct task_struct {
 	unsigned int flags;
 	struct sched_ext_entity scx;
+	int prio;
 	int nr_cpus_allowed;
 	const struct cpumask *cpus_ptr;
 	unsigned short migration_disabled;
@@ -178,6 +179,7 @@ struct scx_exit_info {
 #define SCX_WAKE_SYNC 16ULL
 #define SCX_ENQ_WAKEUP 1ULL
 #define SCX_ENQ_PREEMPT (1ULL << 32)
+#define SCX_ENQ_REENQ (1ULL << 40)
 #define SCX_KICK_IDLE 1ULL
 #define SCX_KICK_PREEMPT 2ULL
 #define SCX_TASK_QUEUED 1
@@ -189,6 +191,7 @@ struct scx_exit_info {
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 #define SIGKILL_MASK (1UL << 8)
+#define MAX_RT_PRIO 100 /* include/linux/sched/prio.h: below are real-time and deadline */
 /* include/linux/sched/jobctl.h: to stop, to be traced, to freeze */
 #define JOBCTL_WANTED (1UL << 17 | 1UL << 19 | 1UL << 20 | 1UL << 23)
 

@@ -40,6 +40,9 @@ extern const struct cpumask *scx_bpf_get_online_cpumask(void) __ksym;
 extern void scx_bpf_put_cpumask(const struct cpumask *mask) __ksym;
 extern bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *mask) __ksym;
 extern u32 bpf_cpumask_weight(const struct cpumask *mask) __ksym;
+/* Since 7.1, and its like since 6.19: libbpf leaves out what is behind the last ___. */
+extern void scx_bpf_dsq_reenq(u64 dsq_id, u64 flags) __ksym __weak;
+extern void scx_bpf_reenqueue_local___v2___any(void) __ksym __weak;
 extern bool scx_bpf_task_set_slice(struct task_struct *p, u64 slice_ns) __ksym __weak;
 
 extern int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags) __ksym;

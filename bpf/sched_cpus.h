@@ -26,6 +26,7 @@ struct cpu {
 	u32 slot;
 	u32 busy;
 	u32 urgent; /* what runs there is a boost or a kernel thread: nobody takes over */
+	u32 taken;  /* by a real-time or deadline task */
 };
 
 struct {
@@ -134,12 +135,39 @@ static __always_inline bool boost(struct task_struct *p, struct task *t, struct 
 {
 	struct cpu *c = cpu_at(scx_bpf_task_cpu(p));
 
-	if (!c || !take_boost(t, n, c, now_ns()))
+	if (!c || (c->taken && p->nr_cpus_allowed > 1) || !take_boost(t, n, c, now_ns()))
 		return false;
 	if (c->busy && !c->urgent)
 		enq_flags |= SCX_ENQ_PREEMPT;
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.boost_ns, enq_flags);
 	return true;
+}
+
+/* --- Real-time tasks ------------------------------------------------------------------------ */
+
+/*
+ * A real-time or deadline task takes the CPU, or leaves it. What waits in the CPU's own queue is
+ * there to run next, and must not wait until that one sleeps: it is enqueued anew, for any CPU.
+ */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(agentcg_switch, bool preempted, struct task_struct *prev, struct task_struct *next)
+{
+	bool takes = next->prio < MAX_RT_PRIO;
+	struct cpu *c;
+
+	if (takes == (prev->prio < MAX_RT_PRIO))
+		return 0;
+	c = cpu_at(bpf_get_smp_processor_id());
+	if (c)
+		c->taken = takes;
+	if (!takes)
+		return 0;
+	count(&state.evicted);
+	if (scx_bpf_dsq_reenq)
+		scx_bpf_dsq_reenq(SCX_DSQ_LOCAL, 0);
+	else if (scx_bpf_reenqueue_local___v2___any)
+		scx_bpf_reenqueue_local___v2___any();
+	return 0;
 }
 
 /* --- Taking over ---------------------------------------------------------------------------- */

@@ -57,7 +57,14 @@ s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 
 	return cpu;
 }
 
-/* Of the CPUs that the task may use: an idle one, else one where few wait. */
+static __always_inline bool is_taken(s32 cpu)
+{
+	struct cpu *c = cpu_at(cpu);
+
+	return c && c->taken;
+}
+
+/* Of the CPUs that the task may use: an idle one, else one where few wait, and no real-time task. */
 static __always_inline s32 pinned_cpu(struct task_struct *p)
 {
 	s32 here = scx_bpf_task_cpu(p), other;
@@ -65,8 +72,11 @@ static __always_inline s32 pinned_cpu(struct task_struct *p)
 	if (p->nr_cpus_allowed == 1 || migration_disabled(p))
 		return here;
 	other = scx_bpf_pick_any_cpu(p->cpus_ptr, 0);
-	if (other < 0 || other == here ||
-	    scx_bpf_dsq_nr_queued(CPU_QUEUE + other) > scx_bpf_dsq_nr_queued(CPU_QUEUE + here))
+	if (other < 0 || other == here)
+		return here;
+	if (is_taken(here) != is_taken(other))
+		return is_taken(here) ? other : here;
+	if (scx_bpf_dsq_nr_queued(CPU_QUEUE + other) > scx_bpf_dsq_nr_queued(CPU_QUEUE + here))
 		return here;
 	return other;
 }
@@ -102,7 +112,8 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 	set_runnable(p, t);
 	if (delay(p, t, enq_flags))
 		return;
-	if ((p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1 && (enq_flags & SCX_ENQ_WAKEUP)) {
+	if ((p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1 &&
+	    (enq_flags & (SCX_ENQ_WAKEUP | SCX_ENQ_REENQ))) {
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, enq_flags | SCX_ENQ_PREEMPT);
 		return;
 	}

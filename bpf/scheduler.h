@@ -47,6 +47,7 @@ struct agentcg_sched_state {
 	__u64 delayed;   /* times that a task was sent to the delay queue */
 	__u64 delays_refused; /* for want of memory */
 	__u64 events_lost; /* a ring buffer was full */
+	__u64 evicted;   /* times that tasks had to leave a CPU that a real-time task took */
 	__u64 exit_kind; /* enum scx_exit_kind; 0: it runs */
 	__s64 exit_code;
 	char exit_reason[128];

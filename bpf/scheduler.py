@@ -33,6 +33,8 @@ BOOST_NS, STRETCH_NS, FAVOUR_NS, CPU_BOOST_NS = 1_000_000, 20_000_000, 10_000_00
 WINDOW_NS = 100_000_000
 NEEDED = ("bpf_rbtree_first", "scx_bpf_dsq_insert_vtime", "scx_bpf_dsq_move_to_local")
 """Kernel functions whose present names came last: Linux 6.13."""
+EVICTING = "agentcg_switch"
+_EVICT = ("scx_bpf_dsq_reenq", "scx_bpf_reenqueue_local___v2")  # since Linux 7.1, 6.19
 LATE_OPERATIONS = ("cgroup_set_bandwidth", "cgroup_set_idle")  # Linux 6.17, 6.19
 _NO_SCHED_EXT = "this kernel has no sched_ext"
 _REMEDY = "CONFIG_SCHED_CLASS_EXT=y is needed, with Linux 6.13 or newer (Debian: trixie-backports)"
@@ -55,6 +57,7 @@ class SchedulerStats:
     delayed: int
     delays_refused: int
     events_lost: int
+    evicted: int
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,13 @@ class Scheduler(Closing):
             if not delays:
                 opened.leave_out(memory_delay.PROGRAM)
             opened.leave_out(*_unknown_operations())
+            evicts = _can_evict()
+            if not evicts:
+                opened.leave_out(EVICTING)
             opened.load()
             opened.attach_struct_ops("agentcg_ops")
+            if evicts:
+                opened.attach(EVICTING)
             return cls(opened, delays)
         except OSError as error:
             opened.close()
@@ -229,6 +237,12 @@ def _unknown_operations() -> list[str]:
     with btf.Btf.vmlinux() as kernel:
         known = {member.name for member in kernel.members("sched_ext_ops")}
     return [f"agentcg_{name}" for name in LATE_OPERATIONS if name not in known]
+
+
+def _can_evict() -> bool:
+    """Whether tasks can be made to leave a CPU that a real-time task takes."""
+    with btf.Btf.vmlinux() as kernel:
+        return any(kernel.has_function(name) for name in _EVICT)
 
 
 def _settings(slice_ns: int) -> SettingsRecord:

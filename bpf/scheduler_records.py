@@ -51,6 +51,7 @@ class StateRecord(ctypes.Structure):
         ("delayed", c_uint64),
         ("delays_refused", c_uint64),
         ("events_lost", c_uint64),
+        ("evicted", c_uint64),
         ("exit_kind", c_uint64),
         ("exit_code", c_int64),
         ("exit_reason", c_char * 128),

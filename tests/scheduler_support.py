@@ -17,6 +17,14 @@ DROP_IN = Path("/run/systemd/system/agentcgd.service.d/scheduler.conf")
 THERE = SCHED_EXT.is_dir()
 PATIENCE_S = 300.0  # the guest is emulated; only ever spent by a failure
 SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
+KEPT = Path("/sys/kernel/debug/sched")
+HOG = """
+import os
+os.sched_setaffinity(0, {{{cpu}}})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+print("begun", flush=True)
+while True: pass
+"""
 HOLD = "import time; from agentcg.bpf.scheduler import Scheduler; s = Scheduler.open(); "
 
 
@@ -30,6 +38,28 @@ def holder(then: str = "") -> Iterator[subprocess.Popen[bytes]]:
             yield child
         finally:
             child.kill()
+
+
+@contextlib.contextmanager
+def real_time_hog(cpu: int) -> Iterator[None]:
+    """A real-time task that leaves nothing of the CPU to normal tasks, not even what the kernel
+    keeps for them."""
+    if not KEPT.parent.is_mount():
+        subprocess.run(["mount", "-t", "debugfs", "none", KEPT.parent], check=True)
+    kept = [KEPT / f"{kind}_server/cpu{cpu}/runtime" for kind in ("fair", "ext")]
+    was = {path: path.read_text() for path in kept if path.exists()}
+    for path in was:
+        path.write_text("0")
+    words = [sys.executable, "-I", "-S", "-c", HOG.format(cpu=cpu)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"begun\n"
+            yield
+        finally:
+            child.kill()
+            for path, runtime in was.items():
+                path.write_text(runtime)
 
 
 def replug_a_cpu() -> None:

@@ -34,6 +34,7 @@ from scheduler_support import (
     control,
     daemon_with,
     holder,
+    real_time_hog,
     replug_a_cpu,
     times_loaded,
 )
@@ -201,6 +202,30 @@ def test_cgroups_come_and_go(scheduler: Scheduler | None, depth: int) -> None:
     if scheduler is not None and before is not None:
         until(lambda: scheduler.stats().nodes <= before, PATIENCE_S)
         assert scheduler.ended() == ""
+
+
+def test_no_task_waits_for_a_real_time_task_beside_an_idle_cpu(
+    scheduler: Scheduler | None,
+) -> None:
+    """What a real-time task interrupts, and what was to run next there, goes on elsewhere: two
+    tasks get on beside one that takes a CPU for good."""
+    if scheduler is None:
+        return
+    with own_cgroup() as parent, contextlib.ExitStack() as stack:
+        parent.enable(["cpu"])
+        tasks = [stack.enter_context(parent.create(f"task{n}")) for n in range(2)]
+        for task in tasks:
+            stack.enter_context(busy(task, 1))
+        until(lambda: min(map(cpu_us, tasks)) > 200_000, PATIENCE_S)
+        with real_time_hog(1):
+            before = {task: cpu_us(task) for task in tasks}
+
+            def get_on() -> bool:
+                return all(cpu_us(task) > us + 200_000 for task, us in before.items())
+
+            until(lambda: get_on() or scheduler.ended(), PATIENCE_S)
+            assert scheduler.ended() == ""
+        assert scheduler.stats().evicted > 0
 
 
 def test_turns_of_a_cgroup_are_traced(scheduler: Scheduler | None) -> None:
