@@ -19,7 +19,8 @@
 #include "sched_turns.h"
 
 #define DELAY_QUEUE 0x300000000ULL
-#define SWEEP_TASKS 256 /* looked at in one go */
+#define SWEEP_TASKS 4096 /* of which it is seen in one go whether they are due, or die */
+#define SWEEP_JUDGED 256 /* ... and whether anything still holds them back: that takes longer */
 #define NO_BUDGET 0 /* who waits for cpu.max exceeds none */
 #define MIN_DELAY_NS (NSEC_PER_MSEC / 10) /* less is not worth two context switches */
 
@@ -43,6 +44,7 @@ struct {
 struct delay_timer {
 	struct bpf_timer timer;
 	u64 due_ns; /* 0: not armed */
+	u64 judged; /* how far into the queue the last sweeps got with that */
 };
 
 struct {
@@ -179,12 +181,13 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 /* Release who is due, and whom nothing holds back any more. */
 static int sweep(void *map, u32 *key, struct delay_timer *timer)
 {
-	u64 now = bpf_ktime_get_ns(), next = 0;
+	u64 now = bpf_ktime_get_ns(), next = 0, from = timer->judged;
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
 	s32 i;
 
 	timer->due_ns = 0;
+	timer->judged = from + SWEEP_JUDGED < SWEEP_TASKS ? from + SWEEP_JUDGED : 0;
 	bpf_rcu_read_lock();
 	bpf_iter_scx_dsq_new(&it, DELAY_QUEUE, 0);
 	for_range(i, 0, SWEEP_TASKS) {
@@ -192,21 +195,25 @@ static int sweep(void *map, u32 *key, struct delay_timer *timer)
 		struct task *t;
 
 		p = bpf_iter_scx_dsq_next(&it);
-		if (!p)
+		if (!p) {
+			if (i <= from + SWEEP_JUDGED)
+				timer->judged = 0;
 			break;
+		}
 		t = task_of(p);
 		if (!t)
 			continue;
 		if (t->delay_until_ns > now && !interrupted(p)) {
+			if (!next)
+				next = t->delay_until_ns;
+			if (i < from || i >= from + SWEEP_JUDGED)
+				continue;
 			if (t->delay_cgroup_id == NO_BUDGET)
 				v.delay_ns = spend(t->slot, 0);
 			else
 				judge(memcg_of(p), 0, &v);
-			if (v.delay_ns) {
-				if (!next)
-					next = t->delay_until_ns;
+			if (v.delay_ns)
 				continue;
-			}
 		}
 		release(&it, p, t, now);
 	}
