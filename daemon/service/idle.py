@@ -24,6 +24,7 @@ from agentcg.daemon.service import measure
 from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.state import LiveSession
 from agentcg.daemon.service.swapin import swap_in
+from agentcg.daemon.service.threads import workers
 from agentcg.errors import AgentcgError, CgroupError, CgroupGone
 from agentcg.policies import IdleRule
 from agentcg.units import format_size
@@ -47,8 +48,8 @@ class IdleWindows:
         self._windows: dict[LiveSession, idle.Window] = {}
         self._cpu: dict[LiveSession, tuple[float, int]] = {}  # when, and microseconds then
         self._turn = 0
-        self._reclaimer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="idle")
-        self._bringer = ThreadPoolExecutor(max_workers=2, thread_name_prefix="swap-in")
+        self._reclaimer = workers(1, "idle")
+        self._bringer = workers(2, "swap-in")
         self._pending: set[LiveSession] = set()
         self._woken = asyncio.Event()
         self.brought_back_bytes = 0

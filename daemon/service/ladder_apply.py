@@ -17,6 +17,7 @@ from agentcg.cgroups import Cgroup, Limits
 from agentcg.cgroups.knobs import MEMORY_CURRENT, MEMORY_MAX
 from agentcg.daemon.messages import Grant
 from agentcg.daemon.service.release import LADDER_MARK, own_limits
+from agentcg.daemon.service.threads import workers
 from agentcg.errors import AgentcgError, CgroupGone
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Hands:
         self._enforceable = enforceable
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ladder")
         self._agents = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agents")
-        self._reclaimer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reclaim")
+        self._reclaimer = workers(1, "reclaim")
         self._reclaims = 0
         self._closed = False
 
