@@ -134,7 +134,7 @@ def test_session_with_processes_closes_only_with_kill(daemon: Daemon) -> None:
         call = daemon.begin(name, pid=tool.pid)
         refused = daemon.ask("DELETE", f"/v1/sessions/{name}")
         assert refused.status == 409
-        assert "2 processes" in refused.body["detail"]
+        assert "processes: 2" in refused.body["detail"]
         assert agent.poll() is None
         assert daemon.ask("DELETE", f"/v1/sessions/{name}?kill=true").status == 204
         assert agent.wait() == -9
