@@ -16,6 +16,8 @@ from typing import Any
 from agentcg.cgroups import Cgroup, find_mount
 
 # Each load says when it is `ready()`, which returns when it is to go.
+_REMOVE_S = 120.0  # a thousand processes die; emulated ones take longer than a few seconds
+
 BUSY = "ready()\nwhile True: pass"
 SLEEPER = """
 ready()
@@ -270,7 +272,7 @@ def bench() -> Iterator[Bench]:
             with ExitStack() as stack:
                 yield Bench(stack.enter_context(root.create(name)), stack)
         finally:
-            root.remove_tree(name)
+            root.remove_tree(name, timeout_s=_REMOVE_S)
 
 
 def shares(cgroups: Sequence[Cgroup], seconds: float) -> list[float]:
