@@ -45,6 +45,7 @@ while True:
         os.fork()
     except OSError:
         time.sleep(0.01)
+    time.sleep({pause_s})
 """
 
 
@@ -218,12 +219,12 @@ def test_a_fork_bomb_is_paused_before_the_kernel_kills(
 ) -> None:
     """Many processes get past a lease fast; it is paused with all of them alive, and only it. On a
     machine where the daemon gets no CPU for a while one may be at its ceiling first: then the
-    kernel kills it there, and nobody else, and another one is tried."""
+    kernel kills it there, and nobody else, and a slower one is tried."""
     first = tool(150)
     first.go()
     first.is_full()
-    for _ in range(3):
-        bomb = tool(code=FORKS)
+    for pause_s in (0, 0.01, 0.1):
+        bomb = tool(code=FORKS.replace("{pause_s}", str(pause_s)))
         bomb.go()
         until(lambda: bomb.is_paused() or bomb.is_gone(), PATIENCE_S)  # noqa: B023
         if bomb.is_paused():
