@@ -180,7 +180,7 @@ class Ring:
         self._limit = limit
         self._records: list[bytes] = []
         self._callback = _SAMPLE(self._take)  # kept: libbpf holds only the address
-        self._ring = checked_pointer(
+        self._ring: int | None = checked_pointer(
             library().ring_buffer__new(fd, self._callback, None, None), "ring buffer"
         )
 
@@ -195,8 +195,9 @@ class Ring:
         return records
 
     def close(self) -> None:
-        """Unmap the buffer; records not read stay for the next reader."""
+        """Unmap the buffer; records not read stay for the next reader. Twice does no harm."""
         library().ring_buffer__free(self._ring)
+        self._ring = None  # of which libbpf frees nothing
 
     def _take(self, _context: int | None, data: int, size: int) -> int:
         self._records.append(ctypes.string_at(data, size))
