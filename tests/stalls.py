@@ -48,13 +48,15 @@ def witness(rounds: memoryview, cpu: int) -> None:
 
 def probe(rounds: memoryview, cpus: list[int]) -> None:
     """Oversleep, of all CPUs that it may use by the one that was there most."""
-    count, longest, longest_s = 0, 0, 0.0
-    while not rounds[OVER]:
-        before, since = rounds.tolist(), time.monotonic()
+    count, longest, longest_s, over = 0, 0, 0.0, False
+    before, since = rounds.tolist(), time.monotonic()
+    while not over:
+        over = bool(rounds[OVER])  # a round more: what held it up until then counts, too
         time.sleep(PACE_S)
-        overslept_s = time.monotonic() - since - PACE_S
-        longest = max(longest, *(rounds[cpu] - before[cpu] - 1 for cpu in cpus))
-        longest_s = max(longest_s, overslept_s)
+        now, now_s = rounds.tolist(), time.monotonic()
+        longest = max(longest, *(now[cpu] - before[cpu] - 1 for cpu in cpus))
+        longest_s = max(longest_s, now_s - since - PACE_S)
+        before, since = now, now_s  # without a gap: it may be held up anywhere
         count += 1
         if count == 1:
             print("begun", flush=True)
