@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agentcg.bpf import Accounting
+from agentcg.cgroups import Cgroup
 from bpf_support import mount_bpffs, pin_root
 from cgroup_support import own_cgroup, until
 
@@ -168,6 +169,14 @@ def weigh(pid: int, nice: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
+def delegate(cgroup: Cgroup) -> None:
+    """Say to a service manager that it is ours, and have what there is of memory, pids and cpu
+    below it."""
+    os.setxattr(cgroup.path, "user.delegate", b"1")
+    there = (cgroup.path / "cgroup.controllers").read_text().split()
+    cgroup.enable([name for name in ("memory", "pids", "cpu") if name in there])
+
+
 @contextlib.contextmanager
 def own_daemon(*options: str) -> Iterator[Daemon]:
     """A running daemon whose root is removed, with everything in it, at the end."""
@@ -178,6 +187,7 @@ def own_daemon(*options: str) -> Iterator[Daemon]:
         home = Path(directory)
         home.chmod(0o755)  # for peers that are not root
         (home / "policies").mkdir()
+        delegate(parent)
         daemon = Daemon(parent.path / "sessions", home / "sock", home / "policies", *options)
         daemon.start()
         try:

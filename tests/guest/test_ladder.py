@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from agentcg.daemon.replay.campaign import Campaign, Settings
 from agentcg.daemon.replay.plan import Shape
 from agentcg.daemon.replay.trace import Trace
 from cgroup_support import own_cgroup, until
-from daemon_support import Daemon, fresh
+from daemon_support import Daemon, delegate, fresh
 from replay_support import shell, trace
 from systemd_support import knob
 
@@ -56,8 +55,7 @@ def bounded_daemon() -> Iterator[Daemon]:
     with own_cgroup() as parent, tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         (home / "policies").mkdir()
-        (parent.path / "cgroup.subtree_control").write_text("+memory +pids +cpu")
-        os.setxattr(parent.path, "user.delegate", b"1")
+        delegate(parent)
         started = Daemon(parent.path / "sessions", home / "sock", home / "policies", *options)
         started.start()
         started.good("PATCH", "/v1/host", {"memory_max_bytes": BOUND})
