@@ -127,7 +127,7 @@ def test_the_overshoot_is_what_a_call_charged_until_it_could_be_stopped(
         assert child.stdout is not None
         child.stdout.readline()
         held_bytes = int((cgroup.path / "memory.current").read_text())
-        delay.set(cgroup.id, held_bytes + 2 * MIB, 0, "low", MS)
+        delay.set(cgroup.id, held_bytes + 2 * MIB, 0, "low", 200 * MS)  # not over before it began
         delay.trace(cgroup.id, True)
         child.communicate(b"\n", timeout=PATIENCE_S)
         until(lambda: counted(delay, cgroup) >= 1, PATIENCE_S)
