@@ -76,9 +76,9 @@ class ByHand:
 
     @staticmethod
     def _hold(call: LiveCall) -> None:
+        call.cgroup.set_attr(HAND_MARK, b"frozen")  # first: the next daemon must know who can thaw
         call.cgroup.freeze(True)
         call.frozen_by_hand = True
-        call.cgroup.set_attr(HAND_MARK, b"frozen")
 
     @staticmethod
     def _let_go(call: LiveCall, *, thaw: bool) -> None:
