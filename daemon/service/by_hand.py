@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from agentcg.daemon.engine.timeline import BY_HAND
 from agentcg.daemon.messages import ActionKind, EventKind, Feedback
@@ -18,7 +19,7 @@ from agentcg.daemon.service.core import Core
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.records import HAND_MARK
 from agentcg.daemon.service.state import EndedCall, LiveCall
-from agentcg.errors import CgroupGone, Conflict
+from agentcg.errors import CgroupError, CgroupGone, Conflict
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,12 @@ class ByHand:
     @staticmethod
     def _hold(call: LiveCall) -> None:
         call.cgroup.set_attr(HAND_MARK, b"frozen")  # first: the next daemon must know who can thaw
-        call.cgroup.freeze(True)
+        try:
+            call.cgroup.freeze(True)
+        except CgroupError:
+            with suppress(CgroupError):
+                call.cgroup.remove_attr(HAND_MARK)
+            raise
         call.frozen_by_hand = True
 
     @staticmethod
