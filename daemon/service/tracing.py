@@ -76,7 +76,9 @@ class Trace:
             return None
         found = self._scheduler.turns.read()
         lost = self._scheduler.stats().events_lost
-        missing, self._lost = lost - self._lost, lost
+        missing = lost - self._lost
+        if found:  # else it is told with the next turn
+            self._lost = lost
         calls = {call.cgroup.id: call.id for call in self._session.calls.values()}
         epoch_s = time.time() - time.monotonic()
         return [

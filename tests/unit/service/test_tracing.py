@@ -67,6 +67,19 @@ def test_turns_are_told_with_their_call_and_what_was_lost() -> None:
     assert scheduler.traced is None
 
 
+def test_what_is_lost_waits_for_a_turn_to_be_told_with() -> None:
+    """A look that finds the loss and no turn does not swallow it."""
+    scheduler = Scheduler()
+    made, _ = tracing(scheduler)
+    with made.of(ROOT, "reviewer") as trace:
+        scheduler.lost = 8
+        assert trace.take() == []
+        scheduler.found = [turn(CALL)]
+        told = trace.take()
+        assert told is not None
+        assert [one.lost for one in told] == [3]
+
+
 def test_it_is_for_operators_and_one_at_a_time() -> None:
     """A session's own user may not; while one is traced another is refused, afterwards not."""
     made, _ = tracing(Scheduler())
