@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import NamedTuple
 
 from agentcg.daemon.engine.forecast import Forecast as Found
@@ -124,7 +125,7 @@ class Forecasts:
         before: int | None = None
         try:
             for _ in range(PAGES):
-                page = await self._core.history.calls(Wanted(before=before))
+                page = await self._core.history.calls(os.getuid(), Wanted(before=before))
                 found += [told for call in page.calls if (told := _told(call)) is not None]
                 before = page.next_before
                 if before is None:

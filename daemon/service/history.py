@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +28,8 @@ from agentcg.errors import LimitExceeded, NotFound, Unavailable
 log = logging.getLogger(__name__)
 
 FILE = "history.db"
-SEARCHES_MAX = 32
-"""Searches that run or wait; one runs at a time."""
+SEARCHES_PER_UID_MAX = 16
+"""Searches of one user that run or wait; one of all runs at a time."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Call).decode
@@ -44,7 +46,7 @@ class History:
         self._writer: Writer | None = None
         self._reader: Reader | None = None
         self._searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history-search")
-        self._searches = 0
+        self._searches: Counter[int] = Counter()  # by uid; none without any
 
     def start(self) -> None:
         """Begin to write. A directory that cannot be made is said in health, like a full disk."""
@@ -86,35 +88,36 @@ class History:
             )
         )
 
-    async def calls(self, wanted: Wanted) -> HistoryList:
-        """The latest calls that match; raises `Unavailable`, `HistoryError`, `LimitExceeded`."""
-        found = await self._search(lambda reader: reader.calls(wanted))
+    async def calls(self, uid: int, wanted: Wanted) -> HistoryList:
+        """The latest calls that match, for user `uid`; raises `Unavailable`, `HistoryError`,
+        `LimitExceeded`."""
+        found = await self._search(uid, lambda reader: reader.calls(wanted))
         calls = [call for one in found if (call := _call(one)) is not None]
         more = len(found) == wanted.limit
         return HistoryList(calls=calls, next_before=found[-1].number if found and more else None)
 
-    async def call(self, call_id: str, wanted: Wanted) -> Call:
+    async def call(self, uid: int, call_id: str, wanted: Wanted) -> Call:
         """One call, of what `wanted` lets the asker see; raises `NotFound`, too."""
-        return (await self._one(call_id, wanted))[1]
+        return (await self._one(uid, call_id, wanted))[1]
 
-    async def curve(self, call_id: str, wanted: Wanted) -> Curve:
+    async def curve(self, uid: int, call_id: str, wanted: Wanted) -> Curve:
         """How the use of one call went, likewise."""
-        found, call = await self._one(call_id, wanted)
+        found, call = await self._one(uid, call_id, wanted)
         return unpack(found.curve, call)
 
-    async def actions(self, call_id: str, wanted: Wanted) -> list[Action]:
+    async def actions(self, uid: int, call_id: str, wanted: Wanted) -> list[Action]:
         """What was decided about one call and done to it, likewise."""
-        found, _ = await self._one(call_id, wanted)
+        found, _ = await self._one(uid, call_id, wanted)
         try:
             return [] if found.actions is None else _decode_actions(found.actions)
         except msgspec.DecodeError as error:  # a newer agentcg wrote it
             log.warning("history: actions of number %d are not readable: %s", found.number, error)
             return []
 
-    async def _one(self, call_id: str, wanted: Wanted) -> tuple[Found, Call]:
+    async def _one(self, uid: int, call_id: str, wanted: Wanted) -> tuple[Found, Call]:
         found = None
         if self._reader is not None:
-            found = await self._search(lambda reader: reader.call(call_id, wanted))
+            found = await self._search(uid, lambda reader: reader.call(call_id, wanted))
         call = None if found is None else _call(found)
         if found is None or call is None:
             raise NotFound(
@@ -122,22 +125,31 @@ class History:
             )
         return found, call
 
-    async def _search(self, look: Callable[[Reader], _Result]) -> _Result:
+    async def _search(self, uid: int, look: Callable[[Reader], _Result]) -> _Result:
         reader = self._reader
         if reader is None:
             raise Unavailable(
                 "no history is kept", remedy="start agentcgd with --state DIR, a directory"
             )
-        if self._searches >= SEARCHES_MAX:
-            raise LimitExceeded(
-                f"{SEARCHES_MAX} searches of the history wait", remedy="try again later"
-            )
-        self._searches += 1
-        try:
+        with self._one_more(uid):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._searcher, look, reader)
+
+    @contextmanager
+    def _one_more(self, uid: int) -> Iterator[None]:
+        """One more search of `uid`; raises `LimitExceeded`."""
+        if self._searches[uid] >= SEARCHES_PER_UID_MAX:
+            raise LimitExceeded(
+                f"{SEARCHES_PER_UID_MAX} searches of the history by uid {uid} wait",
+                remedy="wait for some of them",
+            )
+        self._searches[uid] += 1
+        try:
+            yield
         finally:
-            self._searches -= 1
+            self._searches[uid] -= 1
+            if self._searches[uid] == 0:
+                del self._searches[uid]
 
     # --- How it is ---
 

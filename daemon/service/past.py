@@ -28,23 +28,22 @@ class Past:
 
     async def history(self, peer: Peer, asked: HistoryQuery) -> HistoryList:
         """Ended calls that `peer` may see, from disk."""
-        return await self._core.history.calls(
-            replace(self._visible(peer), **msgspec.structs.asdict(asked))
-        )
+        wanted = replace(self._visible(peer), **msgspec.structs.asdict(asked))
+        return await self._core.history.calls(peer.uid, wanted)
 
     async def call(self, peer: Peer, call_id: str) -> Call:
         """One call: live, ended, or from disk. Raises `NotFound`."""
         try:
             return self._calls.get(peer, call_id)
         except NotFound:
-            return await self._core.history.call(call_id, self._visible(peer))
+            return await self._core.history.call(peer.uid, call_id, self._visible(peer))
 
     async def actions(self, peer: Peer, call_id: str) -> ActionList:
         """What was done to a call: live, ended, or from disk. Raises `NotFound`."""
         try:
             return self._ladder.of_call(peer, call_id)
         except NotFound:
-            kept = await self._core.history.actions(call_id, self._visible(peer))
+            kept = await self._core.history.actions(peer.uid, call_id, self._visible(peer))
             return ActionList(actions=kept)
 
     async def curve(self, peer: Peer, call_id: str) -> Curve:
@@ -52,7 +51,7 @@ class Past:
         try:
             call = self._core.authorised_call(peer, call_id)
         except NotFound:
-            return await self._core.history.curve(call_id, self._visible(peer))
+            return await self._core.history.curve(peer.uid, call_id, self._visible(peer))
         if isinstance(call, LiveCall):
             view = self._calls.view(call)
             has_memory = view.account.memory_current_bytes is not None
