@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,12 @@ class Api:
         """End a call."""
         return self.good("POST", f"/v1/calls/{call}/end", fields)
 
+    def ask_and_leave(self, method: str, target: str, body: object) -> None:
+        """Ask, and close the connection without waiting for an answer."""
+        connection = _Connection(self.path)
+        connection.request(method, target, json.dumps(body))
+        connection.close()
+
     def raw(self, data: bytes) -> bytes:
         """What comes back, until the daemon closes, for bytes that need not be HTTP."""
         with socket.socket(socket.AF_UNIX) as connection:
@@ -137,6 +144,16 @@ class Daemon(Api):
             return bool(self.get("/v1/health")["accounting"] != "starting")
         except OSError:
             return False
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """It runs no instruction meanwhile; what is sent to it waits in the kernel."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> str:
         """SIGTERM; what it wrote to standard error. It must end well."""

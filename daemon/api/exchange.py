@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from agentcg.daemon.api.peers import has_left
 from agentcg.daemon.messages import BODY_MAX_BYTES, Answer
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.service import Service
@@ -25,6 +26,11 @@ class Exchange:
     path: dict[str, str]
     query: Any
     body: Any
+
+    def is_abandoned(self) -> bool:
+        """Whether the peer has gone away: it had sent its request before it was served, say."""
+        transport = self.request.transport
+        return transport is None or has_left(transport.get_extra_info("socket"))
 
 
 Result = Answer | tuple[int, Answer] | web.StreamResponse | None

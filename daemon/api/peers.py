@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import grp
 import os
+import select
 import socket
 import struct
 from functools import cache, partial
@@ -26,6 +27,13 @@ def peer_of(connection: socket.socket) -> Peer:
     pid, uid, gid = _UCRED.unpack(raw)
     admin = uid == 0 or _in_group(connection, gid)
     return Peer(uid=uid, pid=pid, admin=admin, locate=partial(_locate, connection, pid))
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the peer has closed its end, and nobody can take an answer any more."""
+    poll = select.poll()
+    poll.register(connection, 0)  # POLLHUP is told unasked: both directions are shut
+    return bool(poll.poll(0))
 
 
 def _in_group(connection: socket.socket, gid: int) -> bool:

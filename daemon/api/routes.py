@@ -101,6 +101,8 @@ async def _get_calibration(x: Exchange) -> Result:
 
 
 async def _begin_call(x: Exchange) -> Result:
+    if x.body.pid is None and x.is_abandoned():  # nobody would learn its id and enter it
+        raise ConnectionResetError
     return 201, await x.service.calls.begin(x.peer, x.path["session"], x.body)
 
 

@@ -75,6 +75,17 @@ def test_secrets_of_a_command_are_not_kept(daemon: Daemon) -> None:
     assert b"hunter2" not in os.getxattr(call["cgroup"], "user.agentcg.call")
 
 
+def test_begin_of_a_caller_that_has_gone_makes_no_call(daemon: Daemon) -> None:
+    """Who gave a busy daemon up leaves no empty call behind."""
+    name = fresh()
+    daemon.open(name)
+    target = f"/v1/sessions/{name}/calls"
+    with daemon.standing_still():
+        daemon.ask_and_leave("POST", target, {"tool": "given-up"})
+    later = daemon.begin(name)
+    assert [call["id"] for call in daemon.get(target)["calls"]] == [later["id"]]
+
+
 def test_call_whose_leaf_empties_ends_by_itself(daemon: Daemon) -> None:
     """A call that nobody ends is ended once its last process is gone."""
     name = fresh()

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from agentcg.daemon.api import bounds, listen
 from agentcg.daemon.api.exchange import Exchange, Result, Route
+from agentcg.daemon.api.peers import has_left
 from agentcg.daemon.api.quota import Quota
 from agentcg.daemon.api.server import Server
 from agentcg.daemon.messages import EndCall, IntentList
@@ -136,6 +137,16 @@ async def test_handler_ends_when_its_peer_goes_away(path: Path) -> None:
     await asyncio.wait_for(Slow.begun.acquire(), PATIENCE_S)
     peer.writer.close()
     await asyncio.wait_for(Slow.cancelled.wait(), PATIENCE_S)
+
+
+def test_peer_that_only_sends_no_more_has_not_left() -> None:
+    """It may still wait for its answer; one that has closed its socket does not."""
+    own, other = socket.socketpair()
+    with own:
+        with other:
+            other.shutdown(socket.SHUT_WR)
+            assert not has_left(own)
+        assert has_left(own)
 
 
 async def test_requests_of_a_user_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
