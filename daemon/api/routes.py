@@ -46,19 +46,19 @@ class CloseQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def _get_health(x: Exchange) -> Result:
-    return x.service.health()
+    return x.service.overview.health()
 
 
 async def _get_host(x: Exchange) -> Result:
-    return x.service.host()
+    return x.service.overview.host()
 
 
 async def _get_policy(x: Exchange) -> Result:
-    return x.service.policy(x.peer)
+    return x.service.overview.policy(x.peer)
 
 
 async def _change_host(x: Exchange) -> Result:
-    return x.service.change_host(x.peer, x.body)
+    return x.service.overview.change_host(x.peer, x.body)
 
 
 async def _open_session(x: Exchange) -> Result:

@@ -1,30 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service: all parts put together, and the loop's side of it."""
+"""The service: all parts put together, their life, and the regular look at everything."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 import agentcg
-from agentcg.bpf import ExecEvent, ExitEvent, OomEvent
 from agentcg.cgroups import Watcher, find_mount
 from agentcg.daemon.messages import (
-    ChangeHost,
     Control,
-    Executed,
-    Health,
-    Host,
-    PolicyFile,
-    PolicyText,
 )
-from agentcg.daemon.service import bounds, tasks, totals
+from agentcg.daemon.service import bounds, tasks
 from agentcg.daemon.service.adopting import Adopting
 from agentcg.daemon.service.by_hand import ByHand
 from agentcg.daemon.service.calls import Calls
@@ -38,16 +27,15 @@ from agentcg.daemon.service.found import Found
 from agentcg.daemon.service.grants import Grants
 from agentcg.daemon.service.history import History
 from agentcg.daemon.service.hooks import Hooks
-from agentcg.daemon.service.hostview import host_view
 from agentcg.daemon.service.idle import IdleWindows
 from agentcg.daemon.service.intents import Intents
 from agentcg.daemon.service.ladder import Ladder
 from agentcg.daemon.service.ladder_load import Loads
 from agentcg.daemon.service.leases import Leases
-from agentcg.daemon.service.measure import COMMANDS_KEPT
 from agentcg.daemon.service.mover import Mover
+from agentcg.daemon.service.news import BpfNews, FileNews
+from agentcg.daemon.service.overview import Overview
 from agentcg.daemon.service.past import Past
-from agentcg.daemon.service.peers import Peer, require_admin
 from agentcg.daemon.service.policy_watch import PolicyWatch
 from agentcg.daemon.service.pressure import PressureWatch
 from agentcg.daemon.service.reconcile import Reconciler
@@ -59,11 +47,9 @@ from agentcg.daemon.service.scheduling import Scheduling
 from agentcg.daemon.service.sessions import Sessions
 from agentcg.daemon.service.shares import Shares
 from agentcg.daemon.service.state import LiveCall, LiveSession
-from agentcg.daemon.service.tracking import BpfEvent, Tracking, wall_time
-from agentcg.errors import AgentcgError, StartupError
+from agentcg.daemon.service.tracking import Tracking
+from agentcg.errors import StartupError
 from agentcg.policies.signatures import Signatures
-
-WARNINGS_MAX = 20  # of a policy, told in health; `agentcg policy check` has all of them
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +106,10 @@ class Service:
         )
         self._pressure = PressureWatch(self.core)
         self.ladder = Ladder(self.core, self._grants, loads)
+        self._file_news = FileNews(
+            self.core, self._endings, self._leases, self.ladder, self._pressure
+        )
+        self._bpf_news = BpfNews(self.core, self._endings, self._found, self.detecting)
         self.core.waiting.on_room = self.ladder.room_is_back
         self.past = Past(self.core, self.calls, self.ladder)
         self.by_hand = ByHand(self.core)
@@ -129,7 +119,7 @@ class Service:
         self.scheduling = Scheduling(self.core, wanted=scheduler, delays=memory_delay)
         self._reconciler = Reconciler(self.core, self._endings)
         self._policy_watch = PolicyWatch(policy.directory, self._policy_files_changed)
-        self.started_at = self.core.clock()
+        self.overview = Overview(self.core, self._controls, self._share_anew)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _detection(self, signatures: Signatures | None) -> tuple[Detecting | None, Adopting | None]:
@@ -143,25 +133,22 @@ class Service:
 
     def start(self) -> None:
         """Adopt what is there and begin to watch. Accounting by BPF follows by itself."""
-        loop = asyncio.get_running_loop()
         self.core.apply_host_bound()
         release_all(self.core.root)
         self.core.history.start()
         self._reconciler.run()
         self._leases.adopt()
         self.intents.adopt()
-        self._grants.share_protection()
-        self._shares.changed()
-        self._pressure.start()
+        self._share_anew()
+        self._file_news.start()
         self._policy_watch.start()
-        loop.add_reader(self.core.watcher.fileno(), self._watched)
         self._tasks.append(tasks.start(self._tick(), "tick"))
         self._tasks.append(tasks.start(self.forecasts.recall(), "recall"))
         self._tasks.append(tasks.start(self.idle.run(), "idle"))
         if self._climbs:
             self._tasks.append(tasks.start(self.ladder.run(), "ladder"))
         if self._pins is not None:
-            self._tasks.append(tasks.start(self._start_bpf(self._pins), "bpf"))
+            self._tasks.append(tasks.start(self._bpf_news.start(self._pins), "bpf"))
         self._tasks.append(tasks.start(self.scheduling.run(), "scheduler"))
         self.core.bus.publish("daemon.started", f"agentcg {agentcg.__version__}")
 
@@ -197,11 +184,8 @@ class Service:
         self.ladder.close()
         self.idle.close()
         self.scheduling.close()
-        asyncio.get_running_loop().remove_reader(self.core.watcher.fileno())
-        if self.detecting is not None:
-            self.detecting.close()
-        self.core.tracking.close()
-        self.core.watcher.close()
+        self._bpf_news.close()
+        self._file_news.close()
         self._mover.close()
         self._grants.close()
         self._shares.close()
@@ -222,27 +206,17 @@ class Service:
     def reload(self) -> None:
         """Take the policy on disk. It holds for what is opened and begun from now on."""
         if self.core.policy.reload(self.core.apply_host_bound):
-            self._grants.share_protection()
-            self._shares.changed()
+            self._share_anew()
             self.core.bus.publish("policy.reloaded", self.core.policy.policy.source)
         else:
             self.core.bus.publish("policy.rejected", self.core.policy.error or "")
 
-    # --- What the kernel tells ---
+    def _share_anew(self) -> None:
+        """The policy, or the bound over all sessions, is another one."""
+        self._grants.share_protection()
+        self._shares.changed()
 
-    def _watched(self) -> None:
-        for token in self.core.watcher.poll():
-            try:
-                if isinstance(token, LiveCall):
-                    self._endings.populated_changed(token)
-                    self._leases.news(token)
-                elif isinstance(token, LiveSession):
-                    self.ladder.agents.news(token)
-                else:
-                    self.ladder.wake()
-                    self._pressure.fired(token)
-            except AgentcgError as error:
-                log.error("%s", error)
+    # --- The regular look ---
 
     async def _tick(self) -> None:
         while True:
@@ -274,104 +248,19 @@ class Service:
             async with asyncio.timeout(bounds.QUIET_TICK_S):
                 await came.wait()
 
-    async def _start_bpf(self, pins: Path) -> None:
-        tracking, registry = self.core.tracking, self.core.registry
-        if not await tracking.start(pins, self._bpf_event):
-            return
-        for cgroup_id in tracking.tracked() - registry.by_cgroup.keys():
-            tracking.untrack(cgroup_id)  # ended while no daemon was there
-        for cgroup_id in list(registry.by_cgroup):
-            tracking.track(cgroup_id)
-        if self.detecting is not None:
-            self.core.on_opened = self.detecting.opened
-            self.core.on_closed = self.detecting.closed
-            await self.detecting.start(pins)
+    # --- What is in force ---
 
-    def _bpf_event(self, event: BpfEvent) -> None:
-        call = self.core.registry.by_cgroup.get(event.cgroup_id)
-        if call is None:
-            return
-        if isinstance(event, ExecEvent):
-            if len(call.commands) < COMMANDS_KEPT:
-                at = wall_time(event.time_ns)
-                call.commands.append(Executed(time_s=at, pid=event.pid, argv=event.argv))
-        elif isinstance(event, ExitEvent):
-            self._found.exited(call, event.pid, event.status)
-        elif isinstance(event, OomEvent):
-            call.kills += 1
-            call.victim = call.victim or f"{event.comm}[{event.pid}]"
-            self._endings.tell_oom(call)
-
-    # --- The host and the daemon ---
-
-    def host(self) -> Host:
-        """The machine, and what agents have of it."""
-        core, root = self.core, self.core.root.cgroup
-        lived_s = core.clock() - self.started_at
-        return msgspec.structs.replace(
-            host_view(root, core.registry, core.memory_max_bytes(), len(core.waiting)),
-            account=totals.of_host(root, core.registry, core.tracking, core.counts, lived_s),
-        )
-
-    def change_host(self, peer: Peer, request: ChangeHost) -> Host:
-        """Bound what all sessions together may use; it survives the daemon."""
-        require_admin(peer, "change the bounds of this host")
-        root = self.core.root
-        before = root.record
-        root.save(msgspec.structs.replace(before, memory_max_bytes=request.memory_max_bytes))
-        try:
-            self.core.apply_host_bound()
-        except AgentcgError:
-            root.save(before)
-            raise
-        self._grants.share_protection()
-        self._shares.changed()
-        return self.host()
-
-    def _state(self, found: list[Control]) -> Literal["ok", "degraded", "starting"]:
-        if self.core.tracking.state == "starting":
-            return "starting"
-        enforced = all(control.state in ("enforced", "off") for control in found)
-        return "ok" if enforced and self.core.policy.error is None else "degraded"
-
-    def policy(self, peer: Peer) -> PolicyText:
-        """The policy in force. Raises `Forbidden`: its files need not be for everybody."""
-        require_admin(peer, "read the policy in force")
-        policy = self.core.policy.policy
-        return PolicyText(
-            source=policy.source,
-            error=self.core.policy.error,
-            warnings=[str(warning) for warning in policy.warnings],
-            files=[PolicyFile(name=file.name, text=file.text) for file in policy.ordered],
-        )
-
-    def health(self) -> Health:
-        """How the daemon is, and what of it is in force."""
-        core = self.core
+    def _controls(self) -> list[Control]:
+        """What all parts say of themselves."""
         found = controls(
-            core,
+            self.core,
             pressure_missing=self._pressure.missing,
             watch_missing=self._policy_watch.missing,
             left_alone=self._reconciler.problems,
         )
-        found += core.history.controls()
+        found += self.core.history.controls()
         if self.detecting is not None:
             lost, unplaced, quick = self.detecting.lost, self._found.unplaced, self._mover.quick
             found.append(detection(self.detecting.reason, lost, unplaced, quick=quick))
         found += self.scheduling.controls()
-        return Health(
-            state=self._state(found),
-            version=agentcg.__version__,
-            pid=os.getpid(),
-            started_at=self.started_at,
-            uptime_s=max(0.0, core.clock() - self.started_at),
-            policy=core.policy.policy.source,
-            policy_error=core.policy.error,
-            policy_warnings=[
-                str(warning) for warning in core.policy.policy.warnings[:WARNINGS_MAX]
-            ],
-            accounting=core.tracking.state,
-            events_lost=core.tracking.events_lost,
-            controls=found,
-            history=core.history.health(),
-        )
+        return found

@@ -78,7 +78,7 @@ async def test_from_the_look_to_the_account(service: Service) -> None:
     assert alone is not None
     assert (alone.scheduled, alone.delayed) == (both, HELD)
     await service.sessions.close(ROOT, "a", kill=True)
-    host = service.host().account
+    host = service.overview.host().account
     assert host is not None
     assert (host.scheduled, host.delayed) == (both, HELD)
 

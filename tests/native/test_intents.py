@@ -81,7 +81,7 @@ async def started(parent: Path, policies: Path) -> Running:
     root = Root.open(parent / "sessions", frozenset())
     service = Service(root, PolicyInForce(policies), pins=None)
     service.start()
-    service.change_host(ROOT, ChangeHost(memory_max_bytes=1000 * MIB))
+    service.overview.change_host(ROOT, ChangeHost(memory_max_bytes=1000 * MIB))
     return Running(service)
 
 

@@ -175,7 +175,7 @@ async def test_calls_of_a_session_are_bounded(
 
 async def test_calls_wait_in_order(running: Running) -> None:
     """Those that find no room begin in the order in which they came, as calls end."""
-    running.service.change_host(ROOT, ChangeHost(memory_max_bytes=1000 << 20))
+    running.service.overview.change_host(ROOT, ChangeHost(memory_max_bytes=1000 << 20))
     await running.service.sessions.open(ROOT, OpenSession(name="low", priority="low"))
     calls, begun = running.service.calls, []
 
