@@ -42,9 +42,16 @@ ALLOWED: dict[str, set[str]] = {
     | LEAVES
     | {"agentcg.daemon.engine", "agentcg.daemon.history", "agentcg.daemon.hooks"},
     "agentcg.daemon.api": WORDS | LEAVES | {"agentcg.daemon.service"},
+    "agentcg.daemon.options": WORDS
+    | {"agentcg.bpf", "agentcg.daemon.history", "agentcg.daemon.service"},
     "agentcg.daemon.main": WORDS
     | LEAVES
-    | {"agentcg.daemon.service", "agentcg.daemon.api", "agentcg.daemon.history"},
+    | {
+        "agentcg.daemon.api",
+        "agentcg.daemon.history",
+        "agentcg.daemon.options",
+        "agentcg.daemon.service",
+    },
     "agentcg.daemon.entry": BASE | {"agentcg.daemon.main", "agentcg.daemon.service"},
     # These reach the daemon by its socket only.
     "agentcg.daemon.client": WORDS | {"agentcg.cgroups", "agentcg.client"},

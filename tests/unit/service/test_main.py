@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcg.daemon.main import options
 from agentcg.daemon.notify import Notifier
+from agentcg.daemon.options import options
 
 
 def test_defaults_are_those_of_the_units() -> None:
