@@ -14,6 +14,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from agentcg.errors import InvalidInput
@@ -70,9 +71,11 @@ LAYOUTS: Mapping[str, Layout] = {
 
 def parse(text: str, where: str) -> dict[str, Any]:
     """The settings in `text`; raises `InvalidInput` where writing them anew would lose something:
-    comments, a key that is there twice, or no JSON object at all."""
+    comments, a key that is there twice, a number that we would round, or no JSON object at all."""
     try:
-        loads = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+        loads = json.JSONDecoder(
+            object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_exact
+        )
         found = loads.decode(text) if text.strip() else {}
     except ValueError as error:
         remedy = "edit it by hand, or name another file with --file"
@@ -189,6 +192,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _exact(number: str) -> float:
+    """1e999 would become Infinity, which no client can read."""
+    found = float(number)
+    try:
+        kept = Decimal(repr(found)) == Decimal(number)
+    except InvalidOperation:  # an exponent beyond even that
+        kept = False
+    if not kept:
+        raise ValueError(f"{number[:40]} is no number that can be kept")
+    return found
 
 
 def _line(text: str, error: ValueError) -> str:

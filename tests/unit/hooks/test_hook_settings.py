@@ -96,6 +96,9 @@ def test_putting_in_can_be_undone_and_repeated(settings: dict[str, Any], client:
         ('{"a": 1, // why\n "b": 2}', "plain JSON"),
         ('{"a": 1, "a": 2}', "'a' is there twice"),
         ('{"a": NaN}', "NaN is no JSON"),
+        ('{"a": -1e999}', "-1e999 is no number that can be kept"),
+        ('{"a": 1e-99999999999999999999999}', "1e-99999999999999999999999 is no number"),
+        ('{"a": 0.12345678901234567890}', "0.12345678901234567890 is no number"),
         ("[]", "a JSON object"),
         ("{", "plain JSON"),
         ("[" * 100_000, "plain JSON"),
@@ -106,7 +109,8 @@ def test_putting_in_can_be_undone_and_repeated(settings: dict[str, Any], client:
     ],
 )
 def test_settings_that_would_suffer_are_left_alone(text: str, said: str, tmp_path: Path) -> None:
-    """Comments, keys twice, other types: it is said what and where, and nothing is written."""
+    """Comments, keys twice, numbers too large or too long, other types: it is said what and where,
+    and nothing is written."""
     with pytest.raises(InvalidInput, match=said):
         put_in(parse(text, "settings"), "claude-code", OURS, 30)
     path = tmp_path / "settings.json"
