@@ -27,6 +27,9 @@ from agentcg.policies.signatures import (
 
 PROCESSES_MAX = 8192
 """Processes kept of one session; the ones seen longest ago are forgotten first."""
+ANCESTORS_MAX = 256
+"""How far up an ancestor is looked for; who makes a longer chain of processes of which nothing is
+known is its agent's own, and each of them costs no more than the last."""
 GONE_KEPT = 64
 """Processes that are gone and still known, should a child of theirs be reported late."""
 _SHELL_COMMAND = ("-c", "-lc", "-ic", "-ec")
@@ -129,13 +132,16 @@ class Classifier:
         self._processes[process.key.pid] = process
         self._processes.move_to_end(process.key.pid)
         while len(self._processes) > PROCESSES_MAX:
-            self._processes.popitem(last=False)
+            _, oldest = self._processes.popitem(last=False)
+            oldest.parent = None  # its children would keep the whole chain above it
 
     @staticmethod
     def _owner(process: _Process) -> _Process | None:
         """The nearest ancestor of which something is known; None: it descends from nobody here."""
-        while process.parent is not None:
+        for _ in range(ANCESTORS_MAX):
             parent = process.parent
+            if parent is None:
+                return None
             if not parent.is_open and not _passes(parent):
                 return parent
             if parent.gone and parent.is_open:

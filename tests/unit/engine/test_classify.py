@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcg.daemon.engine.classify import PROCESSES_MAX, Classifier
+from agentcg.daemon.engine.classify import ANCESTORS_MAX, PROCESSES_MAX, Classifier
 from agentcg.daemon.engine.sights import Began, Decision, Joins, Key, Over
 from agentcg.policies.signature_files import load_signatures
 from agentcg.policies.signatures import NAME_PREFIX
@@ -67,6 +68,14 @@ def begun(*seen: Seen, client: str | None = None) -> list[tuple[int, str, str]]:
         for decision in decided(*seen, client=client)
         if isinstance(decision, Began)
     ]
+
+
+def ancestors(classifier: Classifier, pid: int) -> Iterator[object]:
+    """What is kept above a process that is kept."""
+    above = classifier._processes[pid].parent
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 UNKNOWN = ran(AGENT, 1, "/opt/my-agent")
@@ -260,11 +269,29 @@ def test_each_program_matters_while_a_persistent_shell_is_there() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many processes are born and never end, only so many are kept."""
+    """However many processes are born and never end, only so many are kept, and no chain of
+    others."""
     classifier = Classifier(SIGNATURES)
-    for pid in range(1, PROCESSES_MAX + 1000):
+    youngest = PROCESSES_MAX + 1000
+    for pid in range(1, youngest + 1):
         classifier.observe(born(pid, pid - 1))
     assert len(classifier._processes) == PROCESSES_MAX
+    assert len(list(ancestors(classifier, youngest))) <= PROCESSES_MAX
+
+
+@pytest.mark.parametrize(
+    ("between", "calls"), [(ANCESTORS_MAX - 1, ["ls"]), (ANCESTORS_MAX, [])], ids=str
+)
+def test_an_agent_is_looked_for_among_so_many_ancestors(between: int, calls: list[str]) -> None:
+    """What a process far below it executes is its own: a long chain does not cost more and more."""
+    chain = range(AGENT + 1, AGENT + 1 + between)
+    last = AGENT + 1 + between
+    sights = [
+        UNKNOWN,
+        *(born(pid, pid - 1) for pid in chain),
+        ran(last, last - 1, "bash", "-c", "ls"),
+    ]
+    assert [command for _, _, command in begun(*sights)] == calls
 
 
 def test_a_chain_of_forks_leaves_nothing() -> None:
@@ -275,8 +302,4 @@ def test_a_chain_of_forks_leaves_nothing() -> None:
         classifier.observe(born(pid, pid - 1))
         if pid > 11:
             classifier.observe(gone(pid - 1))
-    process = classifier._processes[2999]
-    depth = 0
-    while process.parent is not None:
-        process, depth = process.parent, depth + 1
-    assert depth < 10
+    assert len(list(ancestors(classifier, 2999))) < 10
