@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,13 @@ from agentcg.daemon.cli.app import app
 from support.commandline import cli, command, environment
 
 ABSENT = Path("/absent")
-DOCUMENT = Path(__file__).parents[3] / "docs/cli.md"
+SOURCES = Path(__file__).parents[3]
+DOCUMENT = SOURCES / "docs/cli.md"
+DOCUMENTS = [*SOURCES.glob("*.md"), *SOURCES.glob("docs/*.md")]
+SHOWN = re.compile(r"(?<![\w./-])agentcg ([a-z][^`\n]*)")  # in an example or a sentence
+OTHERS = re.compile(r"\s(?:#|\||&&|>|--\s).*|;.*")  # what follows is of no concern of the command
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+OPTION = re.compile(r"(?<=\s)--?[a-z][a-z-]*")
 
 
 def all_commands() -> Iterator[tuple[str, ...]]:
@@ -68,6 +76,27 @@ def test_document_covers_every_command() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     missing = [" ".join(words) for words in COMMANDS if f"agentcg {' '.join(words)}" not in text]
     assert missing == []
+
+
+def shown_options() -> dict[tuple[str, ...], set[str]]:
+    """All that documents show of each command's options."""
+    shown = defaultdict[tuple[str, ...], set[str]](set)
+    for line in SHOWN.findall("\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)):
+        given = OTHERS.sub("", QUOTED.sub("", line))
+        words = tuple(given.split())
+        called = next((words[:n] for n in (2, 1) if words[:n] in COMMANDS), None)
+        if called is not None:
+            shown[called].update(OPTION.findall(given))
+    return shown
+
+
+def test_documents_show_no_option_that_is_not_there() -> None:
+    """Whatever README.md and docs/ tell people to type exists."""
+    shown = shown_options()
+    assert {"--memory", "--cpu"} <= shown["run",]
+    for words, options in shown.items():
+        there = set(re.findall(r"--?[a-z][a-z-]*", cli(ABSENT, *words, "--help").stdout))
+        assert options <= there, f"agentcg {' '.join(words)}"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
