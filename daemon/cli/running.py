@@ -9,6 +9,7 @@ through typer: `parse` reads just what typer would accept in the same way, and l
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,10 +76,9 @@ def execute(options: RunOptions, socket: Path) -> int:
 def command_line(argv: Sequence[str]) -> str:
     """`argv` as one line for people, at most as long as the API takes.
 
-    Bytes that are not UTF-8 (Python keeps them as lone surrogates) are written as escapes,
-    since JSON cannot carry them.
+    Bytes that are not UTF-8 are written as escapes, since JSON cannot carry them.
     """
-    line = shlex.join(argv).encode("utf-8", "backslashreplace").decode("utf-8")
+    line = os.fsencode(shlex.join(argv)).decode("utf-8", "backslashreplace")
     return line if len(line) <= COMMAND_MAX else line[: COMMAND_MAX - 1] + "…"
 
 

@@ -155,6 +155,13 @@ def test_escapes_name_the_character() -> None:
     assert escape("a\x1b[2J\u2028\u202eb\U000e0001") == "a\\x1b[2J\\u2028\\u202eb\\U000e0001"
 
 
+def test_bytes_that_are_not_utf8_are_shown_as_bytes() -> None:
+    """Whether they come from the kernel or as Python keeps them."""
+    raw = b"tool\0\xff\xc3\xbc"
+    assert escape(raw.decode("utf-8", "surrogateescape")) == "tool\\x00\\xff\u00fc"
+    assert shown_argv(raw, cut=False) == "tool \\xff\u00fc"
+
+
 def test_cut_line_ends_at_a_whole_word() -> None:
     """Of a line that was cut the last word is left out and replaced by an ellipsis."""
     assert shown_argv(b"tool\0one\0tw", cut=True) == "tool one …"

@@ -137,7 +137,7 @@ def test_arguments_pass_through(ready: ScriptedDaemon, euid: int) -> None:
     words = ["--memory", "--help", "", "a b", "-s", "--", os.fsdecode(b"\xff")]
     done = run(ready, PYTHON, "-c", script, *words, euid=euid)
     assert eval(done.stdout) == [os.fsencode(word) for word in words]
-    assert ready.sent("POST", BEGIN)[0]["command"].endswith("'' 'a b' -s -- '\\udcff'")
+    assert ready.sent("POST", BEGIN)[0]["command"].endswith("'' 'a b' -s -- '\\xff'")
 
 
 def test_oom_score_adj_is_raised(ready: ScriptedDaemon, euid: int) -> None:
