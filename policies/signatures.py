@@ -32,7 +32,8 @@ ROLES: tuple[str, ...] = get_args(Role)
 JOBS: tuple[str, ...] = get_args(Jobs)
 APART: tuple[str, ...] = get_args(Apart)
 _BEGINNINGS: frozenset[Role] = frozenset(("call", "mcp", "shell", "mark", "end"))
-"""Roles of programs that somebody has to hear of at once."""
+"""Roles of programs that somebody has to hear of at once; of a server of tools, which stays, only
+where its name can be told beforehand."""
 NAME_PREFIX = 8
 """Characters by which the kernel tells names of programs apart."""
 GENERIC = "generic"
@@ -147,14 +148,14 @@ class Client:
     @property
     def begins_with(self) -> frozenset[str] | None:
         """Names of programs that may begin a call, a server of tools or a shell, as
-        `Words.beginnings`; None: any may. What a variable tells is left out."""
+        `Words.beginnings`; None: any may begin a call. What a variable tells is left out."""
         found: set[str] = set()
         for rule in self.rules:
             if rule.role in _BEGINNINGS and not rule.when.environment:
                 names = None if rule.when.comm is None else rule.when.comm.beginnings
-                if names is None:
+                if names is None and rule.role != "mcp":
                     return None
-                found |= names
+                found |= names or frozenset()
         return frozenset(found)
 
     def judge(self, facts: ProcessFacts) -> ProcessRule | None:

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What agentcg costs those that run: fork + exec of true, page faults, a compile.
 
-    python tests/bench/overhead.py [--pairs N] [--favordynmods]
+    python tests/bench/overhead.py [--pairs N] [--client NAME] [--favordynmods]
 
 Paired, on one kernel: with the programs of a running daemon attached, and without any, in turns
 that change their order (with, without, without, with), close together, in CPU time of the loop and
 its children, which is blind to what else runs but for the caches that it shares. Each in three
 places: `outside` of all sessions, what every other process of the host pays; in the `runtime` leaf
-of a session, as an agent; in the leaf of a `call`. Prints one JSON object: medians, and of the
-differences in percent the median, its 95% interval (by order statistics) and the quartiles.
+of a session, as an agent (`--client`: by the signature of this name); in the leaf of a `call`.
+Prints one JSON object: medians, and of the differences in percent the median, its 95% interval (by
+order statistics) and the quartiles.
 
 `programs_percent` is another way to the same figure, which noise does not reach: the time that the
 kernel itself says the programs took (kernel.bpf_stats_enabled), over the time of the loop. It holds
@@ -221,12 +222,12 @@ def program_share(programs: Programs, daemon_pid: int, place: Path | None, loop:
 
 
 @contextmanager
-def places(pins: str) -> Any:
+def places(pins: str, client: str) -> Any:
     """A running daemon's pid, and cgroups of a session of its."""
     with own_daemon("--require", "none", "--bpf", "on", "--pins", pins) as daemon:
         assert daemon.process is not None
         name = fresh("bench")
-        daemon.open(name)
+        daemon.open(name, labels={"client": client})
         call = Path(daemon.begin(name, command="make")["cgroup"])
         with subprocess.Popen(["sleep", "1d"]) as keeper:  # a call ends when it is empty
             (call / "cgroup.procs").write_text(str(keeper.pid))
@@ -242,12 +243,13 @@ def places(pins: str) -> Any:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--client", default="generic")
     parser.add_argument("--favordynmods", action="store_true")
     given = parser.parse_args()
     result: dict[str, Any] = {"kernel": platform.release(), "load": os.getloadavg()[0]}
     pins = f"/sys/fs/bpf/{fresh('agentcg-bench')}"
     try:
-        with places(pins) as (daemon_pid, where):
+        with places(pins, given.client) as (daemon_pid, where):
             programs = Programs(Path(pins))
             for loop, (work, count) in LOOPS.items():
                 units = {

@@ -303,7 +303,7 @@ def test_leftovers_are_ended_by_the_policy(daemon: Daemon) -> None:
 
 SERVER = """
 import subprocess, sys
-server = subprocess.Popen(["/bin/sh", "-c", "sleep 1000; :", "mcp-server"])
+server = subprocess.Popen(["mcp-server", "1000"], executable="/bin/sleep")
 tool = subprocess.Popen(["/bin/sh", "-c", "sleep 1000"])
 print(server.pid, tool.pid, flush=True)
 sys.stdin.read()
@@ -311,11 +311,12 @@ sys.stdin.read()
 
 
 def test_a_server_of_tools_has_a_leaf_of_its_own(tmp_path: Path) -> None:
-    """What a site's signature calls `mcp` is in `mcp-1`, is no call, and is listed."""
+    """What a site's signature calls `mcp` is in `mcp-1`, is no call, and is listed; also where its
+    program can have any name, so that the kernel does not tell of it at once."""
     (tmp_path / "mine.yaml").write_text(
         "version: 1\nclient: mine\nprocesses:\n"
         '  - {role: mcp, when: {argv: "*mcp-server*"}}\n'
-        '  - {role: call, when: {argv: "* -c *"}}\n'
+        '  - {role: call, when: {comm: sh, argv: "* -c *"}}\n'
     )
     name = fresh()
     with daemon_with_bpf("--clients", str(tmp_path)) as daemon, subprocess.Popen(

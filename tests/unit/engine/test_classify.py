@@ -246,16 +246,30 @@ def test_any_sights_in_any_order(sights: list[Seen], client: str | None) -> None
             assert decision.process != decision.call
 
 
+STARTERS = ("npx", "node", "python3", "docker")
+"""What servers of tools are usually started by."""
+
+
 @pytest.mark.parametrize("client", [None, *SIGNATURES.by_name])
-@pytest.mark.parametrize("comm", ["sh", "bash", "dash", "zsh", "fish", "tmux", "npx", "x" * 15])
+@pytest.mark.parametrize(
+    "comm", ["sh", "bash", "dash", "zsh", "fish", "tmux", *STARTERS, "x" * 15]
+)
 @pytest.mark.parametrize("argv", [["-c", "make"], ["-i"], [], ["mcp", "serve"]])
 def test_what_begins_a_call_is_told_at_once(comm: str, argv: list[str], client: str | None) -> None:
-    """No call begins with a program of which the kernel would tell by and by."""
+    """No call begins with a program of which the kernel would tell by and by; a server of tools
+    may, if nothing that usually starts one does."""
     classifier = Classifier(SIGNATURES, client)
     classifier.observe(UNKNOWN)
     at_once = classifier.needs_each or comm[:NAME_PREFIX] in SIGNATURES.names_at_once
-    begun = classifier.observe(ran(11, AGENT, comm, *argv)) + classifier.observe(ran(12, 11, "a"))
-    assert at_once or not begun
+    found = classifier.observe(ran(11, AGENT, comm, *argv)) + classifier.observe(ran(12, 11, "a"))
+    begun = [each for each in found if isinstance(each, Began)]
+    assert at_once or not [each for each in begun if each.role == "call" or comm in STARTERS]
+
+
+@pytest.mark.parametrize("client", ["claude-code", "codex"])
+def test_programs_of_agents_with_fresh_shells_can_wait(client: str) -> None:
+    """Of what such an agent executes for itself nobody need hear at once."""
+    assert not Classifier(SIGNATURES, client).needs_each
 
 
 def test_each_program_matters_while_a_persistent_shell_is_there() -> None:
