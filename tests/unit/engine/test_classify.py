@@ -251,9 +251,7 @@ STARTERS = ("npx", "node", "python3", "docker")
 
 
 @pytest.mark.parametrize("client", [None, *SIGNATURES.by_name])
-@pytest.mark.parametrize(
-    "comm", ["sh", "bash", "dash", "zsh", "fish", "tmux", *STARTERS, "x" * 15]
-)
+@pytest.mark.parametrize("comm", ["sh", "bash", "dash", "zsh", "fish", "tmux", *STARTERS, "x" * 15])
 @pytest.mark.parametrize("argv", [["-c", "make"], ["-i"], [], ["mcp", "serve"]])
 def test_what_begins_a_call_is_told_at_once(comm: str, argv: list[str], client: str | None) -> None:
     """No call begins with a program of which the kernel would tell by and by; a server of tools
