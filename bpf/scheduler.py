@@ -24,7 +24,6 @@ from agentcg.errors import BpfError
 
 SCHED_EXT = Path("/sys/kernel/sched_ext")
 BPF_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
-OPS_NAME = "agentcg"
 SLICE_NS = 3_000_000
 CREDIT_NS = 5_000_000
 LAG_NS = 200_000_000

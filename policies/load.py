@@ -25,7 +25,6 @@ from agentcg.policies.rules import SUFFIX, Extends, File, Policy
 from agentcg.policies.sense import contradictions, doubts
 
 FILES_MAX = 64
-BUILTIN = DEFAULT_NAME + SUFFIX
 
 
 def load(path: Path, memory_total_bytes: int | None = None) -> Policy:

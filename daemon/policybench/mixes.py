@@ -29,7 +29,6 @@ DEMAND = (1.1, 1.6)  # sum of the sessions' peaks, of the limit
 SESSIONS = (3, 8)
 SPARE = 0.95  # of the limit: agents and the largest call alone fit in so much, or nobody could help
 TRIES = 400
-ROUGH = Shape(speed=1.0)
 
 
 @dataclass(frozen=True)

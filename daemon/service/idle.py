@@ -52,8 +52,6 @@ class IdleWindows:
         self._bringer = workers(2, "swap-in")
         self._pending: set[LiveSession] = set()
         self._woken = asyncio.Event()
-        self.brought_back_bytes = 0
-        """Asked for ahead of announced calls, since the daemon started."""
 
     async def run(self) -> None:
         """Look when woken, and again and again while there is something to do."""
@@ -176,7 +174,7 @@ class IdleWindows:
     def _bring_back(self, session: LiveSession) -> None:
         def work(own: Cgroup) -> None:
             for pid in own.procs():
-                self.brought_back_bytes += swap_in(pid)
+                swap_in(pid)
 
         self._do(self._bringer, session, session.runtime, work)
 
