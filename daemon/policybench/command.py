@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,14 +15,14 @@ from rich.table import Table
 from agentcg.daemon.client import socket_path
 from agentcg.daemon.policybench.figures import Row
 from agentcg.daemon.policybench.units import FIGURES, Asked, Bench, Kept
-from agentcg.daemon.replay.executor import Glimpse
-from agentcg.daemon.replay.report import progress
+from agentcg.daemon.replay.report import lines
 from agentcg.daemon.simulate.sources import read
 from agentcg.errors import InvalidInput
 from agentcg.units import parse_duration, parse_size
 
-# Typer reads annotations at run time, and the oldest one supported knows no `X | None`.
-_Names = Optional[list[str]]  # noqa: UP045
+LINE_EVERY_S = 10.0  # of progress
+
+_Names = list[str] | None
 
 
 def _option(text: str, metavar: str | None = None, **bounds: float) -> object:
@@ -40,7 +40,7 @@ def policy(
     mixes: Annotated[int, _option("How many are drawn.", min=1, max=1000)] = 20,
     window: Annotated[str, _option("Recorded time played of each drawn trace.", "TIME")] = "60s",
     speed: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         _option("Else the highest of 20, 10 and 5 that this machine keeps up with.", min=0.1),
     ] = None,
     cpu: Annotated[float, _option("Share of the recorded CPU to burn.", min=0, max=1)] = 1.0,
@@ -69,7 +69,7 @@ def policy(
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    look = None if quiet else _look()
+    look = None if quiet else lines(Console(stderr=True), LINE_EVERY_S)
     bench = Bench(played, asked, json, socket_path(), figure or FIGURES, look)
     show(bench.measure(until))
 
@@ -131,20 +131,6 @@ def _cells(row: Row) -> list[str]:
 
 def _factor(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _look(every_s: float = 10.0):  # type: ignore[no-untyped-def]
-    console = Console(stderr=True)
-    last: tuple[str, int] = ("", 0)
-
-    def look(label: str, seconds: float, seen: list[Glimpse]) -> None:
-        nonlocal last
-        now = (label, int(seconds / every_s))
-        if now != last:
-            last = now
-            console.print(progress(label, seconds, seen), markup=False, soft_wrap=True)
-
-    return look
 
 
 def _leave(number: int, _: object) -> NoReturn:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional, cast, get_args
+from typing import Annotated, NoReturn, cast, get_args
 
 import msgspec
 import typer
@@ -17,7 +18,7 @@ from rich.text import Text
 from agentcg.daemon.client import socket_path
 from agentcg.daemon.messages import Priority
 from agentcg.daemon.replay import report as shown
-from agentcg.daemon.replay.campaign import Alone, Campaign, Look, Report, Settings
+from agentcg.daemon.replay.campaign import Alone, Campaign, Report, Settings
 from agentcg.daemon.replay.controls import CONTROLS, ControlName
 from agentcg.daemon.replay.executor import Glimpse
 from agentcg.daemon.replay.plan import Shape
@@ -30,10 +31,10 @@ SESSIONS_MAX = 64
 CHUNK_MIN_BYTES = 64 << 10
 CHUNK_MAX_BYTES = 64 << 20
 LIMIT_MIN_BYTES = 32 << 20
+LINE_EVERY_S = 5.0  # of progress, in a log
 
-# Typer reads annotations at run time, and the oldest one supported knows no `X | None`.
-_Names = Optional[list[str]]  # noqa: UP045
-_Path = Optional[Path]  # noqa: UP045
+_Names = list[str] | None
+_Path = Path | None
 
 
 def _option(text: str, metavar: str | None = None, **bounds: float) -> object:
@@ -72,11 +73,11 @@ def replay(
     settings = Settings(
         limit_bytes=_size(limit, "limit", LIMIT_MIN_BYTES),
         shape=Shape(
-            speed=speed,
+            speed=_number(speed, "speed"),
             chunk_bytes=_chunk(alloc_chunk),
             base_extra_bytes=_size(base_extra, "base-extra", 0),
-            cpu=cpu,
-            stagger_s=stagger,
+            cpu=_number(cpu, "cpu"),
+            stagger_s=_number(stagger, "stagger"),
         ),
         socket=socket_path(),
         controls=_controls(control or ["agentcg"]),
@@ -84,7 +85,7 @@ def replay(
         seed=seed,
         alone=_alone(alone),
         swap=swap,
-        wait_s=wait,
+        wait_s=_number(wait, "wait"),
         cgroup=cgroup,
     )
     named = {"high": high or [], "normal": normal or [], "low": low or []}
@@ -116,7 +117,7 @@ def _measure(sessions: list[tuple[Priority, Trace]], settings: Settings, *, quie
     if quiet:
         return Campaign(sessions, settings).measure()
     if not console.is_terminal:
-        return Campaign(sessions, settings, _lines(console)).measure()
+        return Campaign(sessions, settings, shown.lines(console, LINE_EVERY_S)).measure()
     # No refresh thread: agents are born by clone3, which wants a single-threaded parent.
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
@@ -124,20 +125,6 @@ def _measure(sessions: list[tuple[Priority, Trace]], settings: Settings, *, quie
             live.update(Text(shown.progress(label, seconds, seen)), refresh=True)
 
         return Campaign(sessions, settings, look).measure()
-
-
-def _lines(console: Console, every_s: float = 5.0) -> Look:
-    """Progress for a log: a line now and then."""
-    last: tuple[str, int] = ("", 0)
-
-    def look(label: str, seconds: float, seen: list[Glimpse]) -> None:
-        nonlocal last
-        now = (label, int(seconds / every_s))
-        if now != last:
-            last = now
-            console.print(shown.progress(label, seconds, seen), markup=False, soft_wrap=True)
-
-    return look
 
 
 def _leave(number: int, _: object) -> NoReturn:
@@ -149,6 +136,12 @@ def _size(text: str, field: str, lowest: int) -> int:
     if size_bytes < lowest:
         raise InvalidInput(field, text, f"at least {lowest >> 20}M")
     return size_bytes
+
+
+def _number(value: float, field: str) -> float:
+    if math.isnan(value):  # click before 8.2 finds it within any bounds
+        raise InvalidInput(field, value, "a number")
+    return value
 
 
 def _chunk(text: str) -> int:

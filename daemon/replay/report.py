@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.table import Table
 
-from agentcg.daemon.replay.campaign import Report
+from agentcg.daemon.replay.campaign import Look, Report
 from agentcg.daemon.replay.executor import Glimpse
 from agentcg.daemon.replay.result import Summary
 from agentcg.units import format_duration, format_size
@@ -35,6 +36,20 @@ def progress(label: str, seconds: float, sessions: list[Glimpse]) -> str:
         for seen in sessions
     ]
     return f"{label}: {seconds:.0f} s | " + " | ".join(" ".join(part.split()) for part in parts)
+
+
+def lines(console: Console, every_s: float) -> Look:
+    """Progress for a log: a line now and then."""
+    last: tuple[str, int] = ("", 0)
+
+    def look(label: str, seconds: float, seen: list[Glimpse]) -> None:
+        nonlocal last
+        now = (label, int(seconds / every_s))
+        if now != last:
+            last = now
+            console.print(progress(label, seconds, seen), markup=False, soft_wrap=True)
+
+    return look
 
 
 def _cells(row: Summary) -> list[str]:

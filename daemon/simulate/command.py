@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional, cast, get_args
+from typing import Annotated, cast, get_args
 
 import msgspec
 import typer
@@ -33,10 +33,9 @@ MEMORY_MIN_BYTES = 64 << 20
 GIB_PER_CPU = 2
 CONTROLS = ("none", "static", "agentcg")
 
-# Typer reads annotations at run time, and the oldest one supported knows no `X | None`.
-_Names = Optional[list[str]]  # noqa: UP045
-_Path = Optional[Path]  # noqa: UP045
-_Number = Optional[float]  # noqa: UP045
+_Names = list[str] | None
+_Path = Path | None
+_Number = float | None
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +65,7 @@ def _option(text: str, metavar: str | None = None, **bounds: float) -> object:
 def simulate(
     *,
     traces: Annotated[_Names, _option("What agents play.", "DIR|TRACE")] = None,
-    agents: Annotated[Optional[list[int]], _option("How many; each is a point.", "N")] = None,  # noqa: UP045
+    agents: Annotated[list[int] | None, _option("How many; each is a point.", "N")] = None,
     memory: Annotated[str, _option("Of each host, for its agents.", "SIZE")] = "64G",
     hosts: Annotated[int, _option("How many hosts.", min=1, max=AGENTS_MAX)] = 1,
     cpus: Annotated[_Number, _option("Of each host; else one for each 2G.", min=0.1)] = None,
@@ -76,7 +75,7 @@ def simulate(
     wait: Annotated[float, _option("Seconds a call may wait for room.", min=0, max=600)] = 30.0,
     stagger: Annotated[str, _option("Agents start at random within.", "TIME")] = "300s",
     until: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         _option("Agents play one trace after another for so long; else one each.", "TIME"),
     ] = None,
     density: Annotated[
