@@ -54,7 +54,7 @@ def quick_run(arguments: Sequence[str]) -> int | None:
 def execute(options: RunOptions, socket: Path) -> int:
     """Execute the command in a call; its status, or the exit code of what went wrong."""
     request = BeginCall(
-        tool=(options.tool or Path(options.command[0]).name or "command")[:TOOL_MAX],
+        tool=text(options.tool or Path(options.command[0]).name or "command")[:TOOL_MAX],
         command=command_line(options.command),
         memory_bytes=options.memory_bytes,
         cpu=cast("CpuLevel | None", options.cpu),
@@ -74,12 +74,14 @@ def execute(options: RunOptions, socket: Path) -> int:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """`argv` as one line for people, at most as long as the API takes.
-
-    Bytes that are not UTF-8 are written as escapes, since JSON cannot carry them.
-    """
-    line = os.fsencode(shlex.join(argv)).decode("utf-8", "backslashreplace")
+    """`argv` as one line for people, at most as long as the API takes."""
+    line = text(shlex.join(argv))
     return line if len(line) <= COMMAND_MAX else line[: COMMAND_MAX - 1] + "…"
+
+
+def text(argument: str) -> str:
+    """`argument` with bytes that are not UTF-8 as escapes, since JSON cannot carry them."""
+    return os.fsencode(argument).decode("utf-8", "backslashreplace")
 
 
 def parse(arguments: Sequence[str]) -> RunOptions | None:

@@ -39,7 +39,7 @@ from agentcg.daemon.messages import (
     Session,
     SessionList,
 )
-from agentcg.errors import AgentcgError
+from agentcg.errors import AgentcgError, InvalidInput
 from agentcg.naming import check_id, check_name
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class Client:
         request: msgspec.Struct | None = None,
         timeout_s: float | None = None,
     ) -> bytes:
-        body = None if request is None else msgspec.json.encode(request)
+        body = None if request is None else _encoded(request)
         reply = self._connection.request(method, target, body, timeout_s)
         if reply.status >= 400:
             raise exception_of(reply.status, reply.body)
@@ -258,6 +258,21 @@ def _intent(session: str, intent_id: str) -> str:
     return f"/v1/sessions/{check_name(session)}/intents/{check_id(intent_id, 'intent')}"
 
 
+def _encoded(request: msgspec.Struct) -> bytes:
+    try:
+        return msgspec.json.encode(request)
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from None
+
+
 def _with_query(target: str, **parameters: Any) -> str:
     given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{target}?{urlencode(given)}" if given else target
+    try:
+        return f"{target}?{urlencode(given)}" if given else target
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from None
+
+
+def _no_text(error: UnicodeEncodeError) -> InvalidInput:
+    """Python keeps bytes of a command line that are not UTF-8 as lone surrogates."""
+    return InvalidInput("request", error.object, "text in UTF-8")

@@ -41,7 +41,7 @@ LIMIT_MAX = 1_000_000
 def moment(text: str) -> float:
     """A time of day, or how long ago, as seconds since the epoch."""
     try:
-        return time.time() - parse_duration(text)
+        return max(0.0, time.time() - parse_duration(text))
     except InvalidInput:
         pass
     try:

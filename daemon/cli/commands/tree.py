@@ -21,7 +21,7 @@ Examples:
   agentcg tree
   agentcg tree --session reviewer
 
-Exit codes: 0; 3 if the daemon is not there.
+Exit codes: 0; 1 there is no such session; 3 if the daemon is not there.
 """
 
 
@@ -30,7 +30,10 @@ def tree(ctx: typer.Context, session: SessionOption = None) -> None:
     from agentcg.daemon.cli.snapshot import take
     from agentcg.daemon.cli.view.screen import console
 
-    console().print(drawn(take(client_of(ctx)), session), soft_wrap=True)
+    client = client_of(ctx)
+    if session is not None:
+        client.session(session)  # says so if there is none
+    console().print(drawn(take(client), session), soft_wrap=True)
 
 
 def drawn(look: Snapshot, only: str | None = None) -> Tree:

@@ -385,6 +385,8 @@ def test_bad_size(daemon: ScriptedDaemon, words: list[str], size: str) -> None:
         (["session", "open", "ci", "--label", "novalue"], "'novalue' is not valid: KEY=VALUE"),
         (["session", "open", "ci", "--weight", "0"], "--weight"),
         (["events", "--count", "0"], "--count"),
+        (["history", "--command", "\udcff"], "is not valid: text in UTF-8"),
+        (["session", "open", "ci", "--label", "a=\udcff"], "is not valid: text in UTF-8"),
         (["nonsense"], "No such command 'nonsense'"),
     ],
 )

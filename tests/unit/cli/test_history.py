@@ -53,6 +53,8 @@ def test_filters_are_sent(daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatc
     assert since == 1_000_000 - 7200
     assert cli(daemon.path, "history", "--since", "2026-03-01T14:00").exit_code == 0
     assert cli(daemon.path, "history", "--since", "yesterday").exit_code == 2
+    assert cli(daemon.path, "history", "--since", "99999999d").exit_code == 0
+    assert "since=0.0" in daemon.requests[-1].query
 
 
 def test_pages_are_put_together(daemon: ScriptedDaemon) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -138,6 +139,14 @@ def test_arguments_pass_through(ready: ScriptedDaemon, euid: int) -> None:
     done = run(ready, PYTHON, "-c", script, *words, euid=euid)
     assert eval(done.stdout) == [os.fsencode(word) for word in words]
     assert ready.sent("POST", BEGIN)[0]["command"].endswith("'' 'a b' -s -- '\\xff'")
+
+
+def test_a_program_whose_name_is_not_utf8(ready: ScriptedDaemon, euid: int, tmp_path: Path) -> None:
+    """It runs, and is told of with its bytes as escapes."""
+    program = tmp_path / os.fsdecode(b"tool-\xff")
+    program.symlink_to(shutil.which("true") or "")
+    assert run(ready, str(program), euid=euid).returncode == 0
+    assert ready.sent("POST", BEGIN)[0]["tool"] == "tool-\\xff"
 
 
 def test_oom_score_adj_is_raised(ready: ScriptedDaemon, euid: int) -> None:

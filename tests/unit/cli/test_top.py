@@ -158,4 +158,6 @@ def test_tree(daemon: ScriptedDaemon) -> None:
     assert "running  96M  pytest: make \\x1b[2J" in first
     assert shown.stdout.count("runtime") == 2
     assert shown.stdout.count("call-k3f9a2b7c1") == 1
+    daemon.on("GET", "/v1/sessions/reviewer", a_session())
     assert "other" not in agentcg(daemon.path, "tree", "--session", "reviewer").stdout
+    assert agentcg(daemon.path, "tree", "--session", "nobody").returncode == 1
