@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 
@@ -32,12 +31,13 @@ from agentcg.daemon.messages import (
 from agentcg.daemon.service import bounds, views
 from agentcg.daemon.service.core import Core, new_id
 from agentcg.daemon.service.due import Due
+from agentcg.daemon.service.intents_bounds import InLine, check_room, keep_pace
 from agentcg.daemon.service.intents_check import check, check_order
 from agentcg.daemon.service.learning import remember
 from agentcg.daemon.service.peers import Peer
 from agentcg.daemon.service.records import SESSION_MARK, encode
 from agentcg.daemon.service.state import LiveSession
-from agentcg.errors import InvalidInput, LimitExceeded, NotFound
+from agentcg.errors import InvalidInput, NotFound
 
 HOLDS_S = 300.0
 """How long a declaration without a deadline holds after its stated start."""
@@ -59,8 +59,7 @@ class Intents:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._waiting: dict[str, LiveSession] = {}  # id of an intent -> its session
-        self._waiting_of: Counter[int] = Counter()  # how many, by uid
+        self._in_line = InLine()
         self._due = Due()
         self._soon = False
         self._answered_at = 0.0  # by the loop's clock
@@ -82,7 +81,7 @@ class Intents:
         """Keep a declaration and answer it; beyond the bounds the oldest is dropped, since it is
         only advice. Raises `NotFound`, `Forbidden`, `InvalidInput`, `LimitExceeded`."""
         session = self._core.authorised(peer, name)
-        self._pace(session)
+        keep_pace(session, self._core.clock())
         check(request)
         self._check_relations(session, request.after or (), request.parent)
         now = self._core.clock()
@@ -97,7 +96,7 @@ class Intents:
             self._keep(session, [])
         else:
             intent = replace(intent, offer=self._answer(session, intent))
-            self._check_bounds(session, intent)
+            check_room(intent, session.uid, self._due, self._in_line)
             kept = [one for one in session.intents if one.expires_at > now]
             self._keep(session, [*kept, intent][-bounds.INTENTS_PER_SESSION_MAX :])
             self._follow(session, intent)
@@ -111,7 +110,7 @@ class Intents:
     def change(self, peer: Peer, name: str, intent_id: str, request: ChangeIntent) -> Intent:
         """Change a declaration: to take less or more, sooner or later. Errors as of `declare`."""
         session = self._core.authorised(peer, name)
-        self._pace(session)
+        keep_pace(session, self._core.clock())
         intent = self._get(session, intent_id)
         asked = msgspec.structs.asdict(request)
         said = {field: value for field, value in asked.items() if value is not None}
@@ -237,7 +236,7 @@ class Intents:
         core = self._core
         if queue is None:
             before, need = self._ahead()
-            queue = offers.Queue(before + len(self._waiting), need)
+            queue = offers.Queue(before + len(self._in_line), need)
         running = (call for call in session.calls.values() if call.state == "running")
         busy = {call.record.intent for call in running if call.record.intent is not None}
         others = [one for one in session.intents if one.id != intent.id]
@@ -261,7 +260,7 @@ class Intents:
 
     def _room_is_back(self) -> None:
         """Once for a burst of news, and after whoever comes first has been asked."""
-        if self._waiting and not self._soon:
+        if self._in_line and not self._soon:
             self._soon = True
             asyncio.get_running_loop().call_at(self._answered_at + SOON_S, self._answer_soon)
 
@@ -274,10 +273,10 @@ class Intents:
         """In order; what one waits for counts as taken for those behind it."""
         before, need = self._ahead()
         found = []
-        for intent_id, session in [*self._waiting.items()]:
+        for intent_id, session in self._in_line:
             intent = next((one for one in session.intents if one.id == intent_id), None)
             if intent is None or session.closed:
-                self._wait_no_more(intent_id)
+                self._in_line.drop(intent_id)
                 continue
             rank = RANKS[session.record.priority]
             found.append((rank, intent.declared_at, intent_id, session, intent))
@@ -292,9 +291,9 @@ class Intents:
         answer = intent.offer
         self._due.never(intent.id)
         if answer is None or answer.state != "wait":
-            self._wait_no_more(intent.id)
+            self._in_line.drop(intent.id)
         else:
-            self._wait(session, intent.id)
+            self._in_line.add(session, intent.id)
         if answer is None or answer.state != "grant" or answer.held_until is None:
             return
         now, begins = self._core.clock(), starts_at(intent) - offers.LEAD_S
@@ -311,7 +310,7 @@ class Intents:
         while len(raw := encode(record)) > bounds.INTENTS_MAX_BYTES and kept:
             del kept[0]
         for gone in {one.id for one in session.intents} - {one.id for one in kept}:
-            self._wait_no_more(gone)
+            self._in_line.drop(gone)
             self._due.never(gone)
         session.intents, session.record = kept, record
         session.cgroup.set_attr(SESSION_MARK, raw)
@@ -345,49 +344,6 @@ class Intents:
         call = None if parent is None else session.calls.get(parent)
         if parent is not None and (call is None or call.state != "running"):
             self.require(session, "parent", parent)
-
-    def _check_bounds(self, session: LiveSession, intent: Intent) -> None:
-        most = bounds.INTENTS_HELD_PER_UID_MAX
-        if intent.offer is None:
-            return
-        if intent.offer.held_until is not None and self._due.of(session.uid) >= most:
-            raise LimitExceeded(
-                f"memory is held, or to be held, for {most} intents of uid {session.uid}",
-                remedy="take some back, or declare later",
-            )
-        if intent.offer.state != "wait":
-            return
-        most = bounds.INTENTS_WAITING_PER_UID_MAX
-        if self._waiting_of[session.uid] >= most:
-            raise LimitExceeded(
-                f"{most} intents of uid {session.uid} wait for room",
-                remedy="take some back, or wait until they are answered",
-            )
-
-    def _wait(self, session: LiveSession, intent_id: str) -> None:
-        if intent_id not in self._waiting:
-            self._waiting[intent_id] = session
-            self._waiting_of[session.uid] += 1
-
-    def _wait_no_more(self, intent_id: str) -> None:
-        session = self._waiting.pop(intent_id, None)
-        if session is not None:
-            self._waiting_of[session.uid] -= 1
-            if not self._waiting_of[session.uid]:
-                del self._waiting_of[session.uid]
-
-    def _pace(self, session: LiveSession) -> None:
-        """Bound the rate of one session: each declaration is written to its cgroup and told."""
-        now, rate = self._core.clock(), bounds.INTENTS_PER_S
-        passed_s = max(now - session.intents_at, 0.0)
-        spare = min(session.intents_left + passed_s * rate, bounds.INTENTS_AT_ONCE)
-        session.intents_left, session.intents_at = spare, now
-        if spare < 1:
-            raise LimitExceeded(
-                f"session {session.name!r} declares more than {rate:.0f} intents a second",
-                remedy="declare what changes, and less often",
-            )
-        session.intents_left = spare - 1
 
 
 def holds_s(request: DeclareIntent | Intent) -> float:
