@@ -6,7 +6,7 @@ from __future__ import annotations
 import compileall
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "any_kernel: the same on every kernel; see --deal")
+    config.addinivalue_line(
+        "markers", "any_kernel(minutes): the same on every kernel, and takes so long; see --deal"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,10 +41,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--deal"):
         return
     number, guests = map(int, os.environ.get("AGENTCG_GUEST_SHARE", "0/1").split("/"))
-    free = sorted({item.path for item in items if item.get_closest_marker("any_kernel")})
-    theirs = {path for place, path in enumerate(free) if place % guests != number}
+    minutes: dict[Path, float] = {}
+    for item in items:
+        if marker := item.get_closest_marker("any_kernel"):
+            minutes[item.path] = marker.kwargs["minutes"]
+    theirs = minutes.keys() - dealt(minutes, guests)[number]
     config.hook.pytest_deselected(items=[item for item in items if item.path in theirs])
     items[:] = [item for item in items if item.path not in theirs]
+
+
+def dealt(minutes: Mapping[Path, float], guests: int) -> list[set[Path]]:
+    """The files of each guest: the longest first, to the one that has least to do."""
+    shares: list[set[Path]] = [set() for _ in range(guests)]
+    for path in sorted(minutes, key=lambda path: (-minutes[path], path)):
+        least = min(shares, key=lambda share: sum(minutes[path] for path in share))
+        least.add(path)
+    return shares
 
 
 @pytest.hookimpl(wrapper=True)

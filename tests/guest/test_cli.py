@@ -19,7 +19,7 @@ import pytest
 from agentcg.daemon.client import Client
 from agentcg.errors import Unavailable
 
-pytestmark = pytest.mark.any_kernel
+pytestmark = pytest.mark.any_kernel(minutes=3)
 
 POLICY = Path("/etc/agentcg/policies.d/50-cli.yaml")
 MIB = 1 << 20

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.any_kernel
+pytestmark = pytest.mark.any_kernel(minutes=4)
 
 SCRIPTS = Path("/usr/local/share/agentcg/systemd")
 SLICE = Path("/sys/fs/cgroup/agentcg.slice")
 PATIENCE_S = 300.0
+RUNTIME_UNIT = Path("/run/systemd/system/agentcgd.service")
 TRACES_OF_AN_INSTALLATION = (
     "/etc/agentcg",
     "/etc/systemd/system/multi-user.target.wants/agentcgd.service",
     "/etc/systemd/system/sockets.target.wants/agentcg.socket",
     "/run/agentcg",
-    "/run/systemd/system/agentcgd.service",
+    str(RUNTIME_UNIT),
     "/sys/fs/bpf/agentcg",
     "/sys/fs/cgroup/agentcg.slice",
     "/usr/local/lib/systemd/system/agentcgd.service",
@@ -57,13 +58,21 @@ def left() -> list[str]:
     return [path for path in TRACES_OF_AN_INSTALLATION if Path(path).exists()]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def installed_as_before() -> Iterator[None]:
-    """After each test the guest has agentcg installed and not started, as others expect it."""
+    """After these tests agentcg is installed and not started, as others expect it."""
     yield
-    succeed("uninstall", "--force")
-    succeed("uninstall", "--runtime", "--force")
     succeed("install", "--no-start")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(installed_as_before: None) -> Iterator[None]:
+    """No test finds what an earlier one has installed."""
+    yield
+    if RUNTIME_UNIT.exists():
+        succeed("uninstall", "--runtime", "--force")
+    if left():
+        succeed("uninstall", "--force")
 
 
 @pytest.fixture

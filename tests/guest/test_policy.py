@@ -15,7 +15,7 @@ import pytest
 from cgroup_support import until
 from daemon_support import Api
 
-pytestmark = pytest.mark.any_kernel
+pytestmark = pytest.mark.any_kernel(minutes=1)
 
 POLICIES = Path("/etc/agentcg/policies.d")
 SOCKET = Path("/run/agentcg/agentcg.sock")

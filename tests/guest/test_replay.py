@@ -28,7 +28,7 @@ from cgroup_support import own_cgroup, until
 from daemon_support import Api
 from replay_support import shell, trace
 
-pytestmark = pytest.mark.any_kernel
+pytestmark = pytest.mark.any_kernel(minutes=3)
 
 MIB = 1 << 20
 BURST = trace(
