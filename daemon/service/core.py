@@ -29,9 +29,10 @@ from agentcg.daemon.service.hostview import Memory
 from agentcg.daemon.service.limits import absent_limits
 from agentcg.daemon.service.peers import Peer, may_act, user_name
 from agentcg.daemon.service.records import CALL_MARK, TALLY, encode
+from agentcg.daemon.service.registry import Registry
 from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
-from agentcg.daemon.service.state import EndedCall, LiveCall, LiveSession, Registry
+from agentcg.daemon.service.state import EndedCall, LiveCall, LiveSession
 from agentcg.daemon.service.tracking import Tracking
 from agentcg.daemon.service.waiting import Waiting
 from agentcg.errors import CgroupGone, Forbidden

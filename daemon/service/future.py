@@ -18,7 +18,8 @@ from agentcg.daemon.engine.forecast import (
     samples,
 )
 from agentcg.daemon.messages import Category, Foreseen, Quantiles
-from agentcg.daemon.service.state import LiveCall, LiveSession, Registry
+from agentcg.daemon.service.registry import Registry
+from agentcg.daemon.service.state import LiveCall, LiveSession
 
 if TYPE_CHECKING:
     from agentcg.daemon.engine.occupancy import Ahead, Occupant

@@ -15,7 +15,7 @@ from agentcg.cgroups import Cgroup, Psi
 from agentcg.cgroups.parse import parse_psi
 from agentcg.daemon.messages import Host
 from agentcg.daemon.service.measure import pressure_of
-from agentcg.daemon.service.state import Registry
+from agentcg.daemon.service.registry import Registry
 
 PROC_PRESSURE = Path("/proc/pressure")
 

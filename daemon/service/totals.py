@@ -16,7 +16,8 @@ from agentcg.cgroups import Cgroup
 from agentcg.daemon.messages import Account
 from agentcg.daemon.service import measure
 from agentcg.daemon.service.counts import Counted, Counts
-from agentcg.daemon.service.state import LiveCall, LiveSession, Registry
+from agentcg.daemon.service.registry import Registry
+from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.daemon.service.tracking import Tracking
 
 SUMMED = {

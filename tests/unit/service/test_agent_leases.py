@@ -22,7 +22,8 @@ from agentcg.daemon.service.agent_leases import AgentLeases
 from agentcg.daemon.service.ladder_apply import Done, Hands
 from agentcg.daemon.service.measure import memory_wait
 from agentcg.daemon.service.records import SessionRecord
-from agentcg.daemon.service.state import LiveSession, Registry
+from agentcg.daemon.service.registry import Registry
+from agentcg.daemon.service.state import LiveSession
 from agentcg.errors import AgentcgError, CgroupError, CgroupGone
 
 MIB = 1 << 20

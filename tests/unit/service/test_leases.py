@@ -15,7 +15,8 @@ from agentcg.daemon.messages import Grant
 from agentcg.daemon.service.ladder_apply import _shorten
 from agentcg.daemon.service.leases import Leases
 from agentcg.daemon.service.records import CallRecord
-from agentcg.daemon.service.state import LiveCall, Registry
+from agentcg.daemon.service.registry import Registry
+from agentcg.daemon.service.state import LiveCall
 
 MIB = 1 << 20
 GRANT = Grant(

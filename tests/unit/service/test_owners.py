@@ -14,7 +14,8 @@ from agentcg.daemon.engine import Owner
 from agentcg.daemon.messages import Grant
 from agentcg.daemon.service.ladder_load import Loads
 from agentcg.daemon.service.records import CallRecord, SessionRecord
-from agentcg.daemon.service.state import LiveCall, LiveSession, Registry
+from agentcg.daemon.service.registry import Registry
+from agentcg.daemon.service.state import LiveCall, LiveSession
 
 UIDS, TENANTS = (1, 2), (None, "acme")
 GRANT = Grant(

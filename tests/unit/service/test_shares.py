@@ -12,8 +12,9 @@ import pytest
 
 from agentcg.cgroups import Limits
 from agentcg.daemon.service.records import SessionRecord
+from agentcg.daemon.service.registry import Registry
 from agentcg.daemon.service.shares import Shares
-from agentcg.daemon.service.state import LiveSession, Registry
+from agentcg.daemon.service.state import LiveSession
 from agentcg.errors import CgroupError, CgroupGone
 
 MIB = 1 << 20
