@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -35,6 +36,8 @@ from agentcg.errors import AgentcgError
 from agentcg.policies.signature_files import load_signatures
 
 EXIT_STARTUP = 3
+# sys/mman.h
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 
 log = logging.getLogger("agentcg")
 
@@ -82,6 +85,7 @@ async def run(asked: Options) -> None:
         await service.require_scheduler()
     await server.start(listening)
     _settle_memory()
+    _keep_memory()
     notifier.ready(f"sessions below {root.cgroup.path}")
     log.info(
         "agentcg %s: %s, sessions below %s", agentcg.__version__, asked.socket, root.cgroup.path
@@ -135,6 +139,17 @@ def _settle_memory() -> None:
     gc.freeze()
     with suppress(AttributeError):  # glibc has it, musl has not
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _keep_memory() -> None:
+    """Whatever page we have touched stays: who is to help when memory is short must not wait for
+    its own. Only where there is no bound on that (LimitMEMLOCK= of the unit), since at a bound
+    the next allocation fails (mlockall(2)); a child has nothing of it."""
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0:
+        log.warning("memory of the daemon may be swapped out: %s", os.strerror(ctypes.get_errno()))
 
 
 if __name__ == "__main__":

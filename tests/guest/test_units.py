@@ -9,11 +9,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from agentcg.cgroups import find_mount
+from agentcg.daemon.policybench.zram import swap_on_zram
 
 UNITS = ("agentcg.slice", "agentcg-sessions.service", "agentcg.socket", "agentcgd.service")
 HOLDER = Path("/sys/fs/cgroup/agentcg.slice/agentcg-sessions.service")
@@ -155,6 +157,17 @@ def test_the_daemon_may_write_its_own_folders_only(daemon: int, path: str, writa
     """Seen from inside the daemon's mount namespace, all but its own folders is read-only."""
     done = run("nsenter", f"--target={daemon}", "--mount", "test", "-w", path, check=False)
     assert (done.returncode == 0) is writable
+
+
+def test_the_daemon_keeps_its_memory(daemon: int) -> None:
+    """However much is taken from its unit, no page of its own is swapped out."""
+    wait_for("accounting", lambda: health()["accounting"] != "starting")
+    unit = Path("/sys/fs/cgroup") / show("agentcgd.service", "ControlGroup").lstrip("/")
+    with swap_on_zram(1 << 29):
+        with suppress(BlockingIOError):  # there is not so much that can be had
+            (unit / "memory.reclaim").write_text("1G")
+        status = Path(f"/proc/{daemon}/status").read_text()
+    assert "VmSwap:\t       0 kB" in status, status
 
 
 def test_accounting_works_under_the_hardening(daemon: int) -> None:
