@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from agentcg.bpf import memory_delay
 from agentcg.bpf.memory_delay import DelayEvent, MemoryDelay
-from agentcg.bpf.scheduler import Scheduler
 from agentcg.daemon.bench import inversion, loads, probes
+from agentcg.daemon.bench.delaying import delaying
 from agentcg.daemon.bench.figures import Figure
 from agentcg.daemon.bench.loads import Load, bench, percentile
 from agentcg.errors import BpfError
@@ -22,30 +21,27 @@ CROSSINGS, LONG_CROSSINGS = 25, 8
 CROSSING_NS = 20_000_000
 LONG_BYTES = 8 << 20
 KEPT_MIB = 64
+Say = Callable[[str], None]
 
 
-def run(seconds: float, say: Callable[[str], None]) -> list[Figure]:
-    """All figures, under our scheduler; `kernel` is the same without delay."""
-    say("what it costs while nobody is over a budget")
-    found = probes.cost(seconds)
-    with Scheduler.open() as scheduler:
-        delay = scheduler.memory_delay
-        if delay is None:
-            raise BpfError(f"no memory delay here: {memory_delay.absence()}")
-        say("reaction")
-        found += _reaction(delay)
-        say("rates and release")
-        found += _rates(delay, seconds, say)
-        say("what it does to others")
-        found += inversion.measure(delay, seconds, say)
-        say("polling every 100 ms, beside it")
-        found.append(_polled(seconds))
-        if why := scheduler.ended():
-            say(f"the kernel took the scheduler out: {why}")
-    return found
+def run(seconds: float, say: Say, only: str = "") -> Iterator[list[Figure]]:
+    """The figures of each part when it is over, or of those whose title has `only` in it."""
+    for title, measure in PARTS.items():
+        if only in title:
+            say(title)
+            yield measure(seconds, say)
 
 
-def _rates(delay: MemoryDelay, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+def _cost(seconds: float, say: Say) -> list[Figure]:
+    return probes.cost(seconds)
+
+
+def _rates(seconds: float, say: Say) -> list[Figure]:
+    with delaying(say) as delay:
+        return _each_rate(delay, seconds, say)
+
+
+def _each_rate(delay: MemoryDelay, seconds: float, say: Say) -> list[Figure]:
     events: list[DelayEvent] = []
     alone = _alone(seconds)
     found = [Figure("high's rate of allocation without low", "MB/s", alone, None)]
@@ -118,7 +114,7 @@ def _release(beside: str, events: list[DelayEvent]) -> list[Figure]:
     ]
 
 
-def _reaction(delay: MemoryDelay) -> list[Figure]:
+def _reaction(seconds: float, say: Say) -> list[Figure]:
     """Each time the budget is a little above what low holds, until it crosses it."""
     found = []
     page, goals = _writer(60, 4096), (50, 200, 0.3)
@@ -128,7 +124,9 @@ def _reaction(delay: MemoryDelay) -> list[Figure]:
         ("a page, beside high", page, True, CROSSINGS, goals),
         ("a write of 8 MiB", long, False, LONG_CROSSINGS, (None, None, None)),
     ):
-        events = _crossings(delay, code, beside, count)
+        say(f"  {what}")
+        with delaying(say) as delay:
+            events = _crossings(delay, code, beside, count)
         off = [(one.stopped_ns - one.noticed_ns - one.waited_ns) / 1000 for one in events]
         waited = [one.waited_ns / 1000 for one in events]
         over = [one.over_bytes / 1e6 for one in events]
@@ -173,10 +171,10 @@ def _next(delay: MemoryDelay, writer: Load, since_ns: int) -> DelayEvent:
     raise BpfError("a load ended before it was over its budget")
 
 
-def _polled(seconds: float) -> Figure:
+def _polled(seconds: float, say: Say) -> list[Figure]:
     """What a poller that freezes lets through: bytes over the budget when it acts."""
     over: list[float] = []
-    with bench() as b:
+    with delaying(say), bench() as b:
         low = b.below(b.cgroup, "low")
         for turn in range(max(3, int(seconds))):
             (writer,) = b.load(_writer(seconds, 4096), low)
@@ -189,5 +187,14 @@ def _polled(seconds: float) -> Figure:
             over.append((held - SOFT_BYTES) / 1e6)
             writer.stop()
             os.sched_yield()
-    return Figure("bytes over the budget when a poller of 100 ms notices, median", "MB",
-                  percentile(over, 0.5), None)  # fmt: skip
+    name = "bytes over the budget when a poller of 100 ms notices, median"
+    return [Figure(name, "MB", percentile(over, 0.5), None)]
+
+
+PARTS: dict[str, Callable[[float, Say], list[Figure]]] = {
+    "what noticing costs who is not over a budget": _cost,
+    "reaction": _reaction,
+    "rates and release": _rates,
+    "what it does to others": inversion.measure,
+    "polling every 100 ms, beside it": _polled,
+}

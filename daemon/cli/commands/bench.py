@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,10 +33,12 @@ Exit codes: 0; 1 where the scheduler cannot be loaded.
 """
 DELAY_HELP = """How soon a charge over a budget is held up, and what it does to others.
 
+The figures of each part are shown, and written to OUT, when it is over.
+
 \b
 Examples:
   agentcg bench memory-delay --json out.json
-  agentcg bench memory-delay --seconds 10
+  agentcg bench memory-delay --seconds 10 --only others
 
 Exit codes: 0; 1 where the kernel cannot delay.
 """
@@ -45,29 +48,25 @@ Out = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write the figures here, too.")
 ]
 Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="How long each figure is measured.")]
+Only = Annotated[
+    str, typer.Option(metavar="TEXT", help="Only those with TEXT in the titles shown meanwhile.")
+]
 
 
 @bench_app.command("sched", help=SCHED_HELP, short_help="The scheduler beside the kernel's own.")
-def sched(
-    seconds: Seconds = 4.0,
-    out: Out = None,
-    only: Annotated[
-        str,
-        typer.Option(metavar="TEXT", help="Only those with TEXT in the titles shown meanwhile."),
-    ] = "",
-) -> None:
+def sched(seconds: Seconds = 4.0, out: Out = None, only: Only = "") -> None:
     """Measure the scheduler."""
     from agentcg.daemon.bench import sched as measured
 
-    _show(measured.run(seconds, _say, only), out)
+    show([measured.run(seconds, _say, only)], out)
 
 
 @bench_app.command("memory-delay", help=DELAY_HELP, short_help="Delays of who allocates.")
-def delay(seconds: Seconds = 4.0, out: Out = None) -> None:
+def delay(seconds: Seconds = 4.0, out: Out = None, only: Only = "") -> None:
     """Measure memory delay."""
     from agentcg.daemon.bench import delay as measured
 
-    _show(measured.run(seconds, _say), out)
+    show(measured.run(seconds, _say, only), out)
 
 
 @bench_app.command("policy", context_settings=CONTEXT, short_help="What the policies are worth.")
@@ -79,15 +78,19 @@ def policy(ctx: typer.Context) -> None:
     hand_over(ctx, command.policy)
 
 
-def _show(figures: list[Figure], out: Path | None) -> None:
+def show(parts: Iterable[list[Figure]], out: Path | None) -> None:
+    """Print each part when it is there; OUT has all so far, should it be cut off."""
     import msgspec
 
     from agentcg.daemon.bench.figures import document, table
 
-    typer.echo(table(figures))
-    if out is not None:
-        data = msgspec.json.encode(document(figures))
-        out.write_bytes(msgspec.json.format(data, indent=2) + b"\n")
+    figures: list[Figure] = []
+    for part in parts:
+        typer.echo(table(part))
+        figures += part
+        if out is not None:
+            data = msgspec.json.encode(document(figures))
+            out.write_bytes(msgspec.json.format(data, indent=2) + b"\n")
 
 
 def _say(line: str) -> None:
