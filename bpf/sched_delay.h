@@ -114,6 +114,7 @@ static __always_inline bool delay(struct task_struct *p, struct task *t, u64 enq
 			t->delay_over_bytes = v.over_bytes;
 	}
 	count(&state.delayed);
+	set_quiescent(t);
 	scx_bpf_dsq_insert_vtime(p, DELAY_QUEUE, settings.slice_ns, until, enq_flags);
 	arm(until < now + settings.sweep_ns ? until : now + settings.sweep_ns, now);
 	return true;
@@ -157,6 +158,7 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 	if (traced)
 		trace(p, t, 0, now - t->delayed_ns);
 	t->delay_until_ns = 0;
+	set_runnable(p, t);
 	t->ready_ns = now_ns();
 	if (!unrestricted(p)) {
 		cpu = scx_bpf_task_cpu(p);

@@ -66,7 +66,7 @@ struct task {
 	u64 vtime;      /* among the tasks of its cgroup */
 	u64 flat_vtime; /* while pinned: among all that wait on a CPU */
 	u32 slot;
-	u32 weight; /* as it counts in own_weight; 0: it does not run, and has not since it slept */
+	u32 weight; /* as it counts in own_weight; 0: it does not compete */
 	u32 queued; /* enum queue: where it is counted as waiting */
 	u32 pinned; /* it waits in a CPU's queue, not in its cgroup's */
 	u32 has_work;
@@ -269,13 +269,14 @@ static __always_inline u64 flat_share(struct task *t, struct agentcg_node *n)
 static __always_inline void set_runnable(struct task_struct *p, struct task *t)
 {
 	struct agentcg_node *n = node_at(t->slot);
+	u32 weight = p->scx.weight ?: 1, was;
 	u64 credit;
 
 	if (t->weight || !n)
 		return;
-	t->weight = p->scx.weight ?: 1;
-	__sync_fetch_and_add(&n->own_weight, t->weight);
-	if (__sync_fetch_and_add(&n->active, 1) > 0)
+	was = __sync_lock_test_and_set(&t->weight, weight); /* a timer releases tasks, too */
+	__sync_fetch_and_add(&n->own_weight, (s64)weight - was);
+	if (was || __sync_fetch_and_add(&n->active, 1) > 0)
 		return;
 	propagate(t->slot);
 	credit = virtual(settings.credit_ns, share_of(t->slot));
@@ -306,17 +307,19 @@ static __always_inline void set_dequeued(struct task *t)
 		set_queued(t, n, NO_QUEUE);
 }
 
+/* It sleeps, is delayed, or gone: it does not compete, and has no claim to the time meanwhile. */
 static __always_inline void set_quiescent(struct task *t)
 {
 	struct agentcg_node *n = node_at(t->slot);
+	u32 was;
 
 	set_dequeued(t);
 	t->ready_ns = 0;
 	if (!t->weight || !n)
 		return;
-	__sync_fetch_and_add(&n->own_weight, -(s64)t->weight);
-	t->weight = 0;
-	if (__sync_fetch_and_add(&n->active, -1) == 1)
+	was = __sync_lock_test_and_set(&t->weight, 0);
+	__sync_fetch_and_add(&n->own_weight, -(s64)was);
+	if (was && __sync_fetch_and_add(&n->active, -1) == 1)
 		propagate(t->slot);
 }
 

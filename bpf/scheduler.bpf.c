@@ -109,9 +109,9 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, enq_flags);
 		return;
 	}
-	set_runnable(p, t);
 	if (delay(p, t, enq_flags))
 		return;
+	set_runnable(p, t);
 	if ((p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1 &&
 	    (enq_flags & (SCX_ENQ_WAKEUP | SCX_ENQ_REENQ))) {
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, enq_flags | SCX_ENQ_PREEMPT);
@@ -274,11 +274,12 @@ void OP(set_weight)(agentcg_set_weight, struct task_struct *p, u32 weight)
 {
 	struct task *t = task_of(p);
 	struct agentcg_node *n;
+	u32 was;
 
-	if (!t || !t->weight || !(n = node_at(t->slot)))
+	if (!t || !(was = t->weight) || !(n = node_at(t->slot)))
 		return;
-	__sync_fetch_and_add(&n->own_weight, (s64)weight - t->weight);
-	t->weight = weight;
+	if (__sync_val_compare_and_swap(&t->weight, was, weight) == was)
+		__sync_fetch_and_add(&n->own_weight, (s64)weight - was);
 }
 
 s32 SLEEPABLE_OP(init)(agentcg_init)

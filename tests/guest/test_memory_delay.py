@@ -38,16 +38,24 @@ MEMBARRIER, MEMBARRIER_CMD_GLOBAL = 324, 1  # asm/unistd_64.h; waits for a grace
 
 
 @pytest.fixture(scope="module")
-def delay() -> Iterator[MemoryDelay | None]:
-    """The delay in force; None on a kernel without sched_ext."""
+def scheduler() -> Iterator[Scheduler | None]:
+    """The scheduler in charge; None on a kernel without sched_ext."""
     if not THERE:
         yield None
         return
     assert absence() == ""
     with Scheduler.open() as scheduler:
-        assert scheduler.memory_delay is not None
-        yield scheduler.memory_delay
+        yield scheduler
         assert scheduler.ended() == ""
+
+
+@pytest.fixture(scope="module")
+def delay(scheduler: Scheduler | None) -> MemoryDelay | None:
+    """The delay in force; None on a kernel without sched_ext."""
+    if scheduler is None:
+        return None
+    assert scheduler.memory_delay is not None
+    return scheduler.memory_delay
 
 
 @contextlib.contextmanager
@@ -181,6 +189,26 @@ def is_waiting(delay: MemoryDelay, cgroup: Cgroup, child: subprocess.Popen[bytes
     before = used()
     time.sleep(0.1)
     return used() == before
+
+
+def test_who_is_delayed_does_not_compete(
+    scheduler: Scheduler | None, delay: MemoryDelay | None
+) -> None:
+    """While it waits its cgroup is none that wants a CPU, as if it slept: others have its part, and
+    it has no claim to that afterwards."""
+    if scheduler is None or delay is None:
+        return
+    with budgeted(delay, 8 * MIB, MAX_DELAY_NS) as cgroup, growing(cgroup):
+        slot = scheduler._slots.get(cgroup.id)
+        assert slot is not None
+
+        def competing() -> int:
+            node = scheduler._nodes.get(int(slot.value))
+            assert node is not None
+            return int(node.active)
+
+        current = cgroup.path / "memory.current"
+        until(lambda: int(current.read_text()) > 8 * MIB and competing() == 0, PATIENCE_S)
 
 
 def test_nobody_else_waits(delay: MemoryDelay | None, tmp_path: Path) -> None:
