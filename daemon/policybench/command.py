@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.table import Table
 from agentcg.daemon.client import socket_path
 from agentcg.daemon.policybench.figures import Row
 from agentcg.daemon.policybench.units import FIGURES, Asked, Bench, Kept
+from agentcg.daemon.replay.options import Names, end_by_signals, option
 from agentcg.daemon.replay.report import lines
 from agentcg.daemon.simulate.sources import read
 from agentcg.errors import InvalidInput
@@ -22,30 +22,24 @@ from agentcg.units import parse_duration, parse_size
 
 LINE_EVERY_S = 10.0  # of progress
 
-_Names = list[str] | None
-
-
-def _option(text: str, metavar: str | None = None, **bounds: float) -> object:
-    return typer.Option(help=text, metavar=metavar, show_default=True, **bounds)  # type: ignore[arg-type]
-
 
 def policy(
     *,
-    json: Annotated[Path, _option("What is measured; gone on with if it is there.", "OUT")],
-    traces: Annotated[_Names, _option("What agents play; else generated.", "DIR|TRACE")] = None,
+    json: Annotated[Path, option("What is measured; gone on with if it is there.", "OUT")],
+    traces: Annotated[Names, option("What agents play; else generated.", "DIR|TRACE")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One run, four mixes.")] = False,
-    figure: Annotated[_Names, _option(f"Of {', '.join(FIGURES)}; else all.", "NAME")] = None,
-    budget: Annotated[str, _option("Begin nothing that would take longer.", "TIME")] = "1h",
-    runs: Annotated[int, _option("Of each mix but the drawn ones.", min=1, max=100)] = 3,
-    mixes: Annotated[int, _option("How many are drawn.", min=1, max=1000)] = 20,
-    window: Annotated[str, _option("Recorded time played of each drawn trace.", "TIME")] = "60s",
+    figure: Annotated[Names, option(f"Of {', '.join(FIGURES)}; else all.", "NAME")] = None,
+    budget: Annotated[str, option("Begin nothing that would take longer.", "TIME")] = "1h",
+    runs: Annotated[int, option("Of each mix but the drawn ones.", min=1, max=100)] = 3,
+    mixes: Annotated[int, option("How many are drawn.", min=1, max=1000)] = 20,
+    window: Annotated[str, option("Recorded time played of each drawn trace.", "TIME")] = "60s",
     speed: Annotated[
         float | None,
-        _option("Else the highest of 20, 10 and 5 that this machine keeps up with.", min=0.1),
+        option("Else the highest of 20, 10 and 5 that this machine keeps up with.", min=0.1),
     ] = None,
-    cpu: Annotated[float, _option("Share of the recorded CPU to burn.", min=0, max=1)] = 1.0,
-    zram: Annotated[str, _option("Swap for the cases with swap; 0: none.", "SIZE")] = "0",
-    seed: Annotated[int, _option("Decides the drawn mixes.")] = 0,
+    cpu: Annotated[float, option("Share of the recorded CPU to burn.", min=0, max=1)] = 1.0,
+    zram: Annotated[str, option("Swap for the cases with swap; 0: none.", "SIZE")] = "0",
+    seed: Annotated[int, option("Decides the drawn mixes.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Measure what the policies are worth: survival, time and latency against no control.
@@ -67,8 +61,7 @@ def policy(
         window_s=parse_duration(window, "window"), speed=speed, cpu=cpu,
         swap_bytes=parse_size(zram, "zram"), traces=len(played),
     )  # fmt: skip
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    end_by_signals()
     look = None if quiet else lines(Console(stderr=True), LINE_EVERY_S)
     bench = Bench(played, asked, json, socket_path(), figure or FIGURES, look)
     show(bench.measure(until))
@@ -131,7 +124,3 @@ def _cells(row: Row) -> list[str]:
 
 def _factor(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _leave(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn, cast, get_args
+from typing import Annotated, cast, get_args
 
 import msgspec
 import typer
@@ -21,6 +19,7 @@ from agentcg.daemon.replay import report as shown
 from agentcg.daemon.replay.campaign import Alone, Campaign, Report, Settings
 from agentcg.daemon.replay.controls import CONTROLS, ControlName
 from agentcg.daemon.replay.executor import Glimpse
+from agentcg.daemon.replay.options import Names, Place, end_by_signals, option
 from agentcg.daemon.replay.plan import Shape
 from agentcg.daemon.replay.sources import find
 from agentcg.daemon.replay.trace import Trace
@@ -33,36 +32,29 @@ CHUNK_MAX_BYTES = 64 << 20
 LIMIT_MIN_BYTES = 32 << 20
 LINE_EVERY_S = 5.0  # of progress, in a log
 
-_Names = list[str] | None
-_Path = Path | None
-
-
-def _option(text: str, metavar: str | None = None, **bounds: float) -> object:
-    return typer.Option(help=text, metavar=metavar, show_default=True, **bounds)  # type: ignore[arg-type]
-
 
 def replay(
     *,
-    high: Annotated[_Names, _option("A session of high priority.", "TRACE")] = None,
-    normal: Annotated[_Names, _option("A session of normal priority.", "TRACE")] = None,
-    low: Annotated[_Names, _option("A session of low priority.", "TRACE")] = None,
-    limit: Annotated[str, _option("Memory of all sessions together.", "SIZE")] = "1100M",
-    speed: Annotated[float, _option("Recorded seconds a second.", min=0.1, max=1000)] = 50.0,
-    control: Annotated[_Names, _option("none, static, agentcg or all.", "NAME")] = None,
-    runs: Annotated[int, _option("How often.", min=1, max=1000)] = 1,
-    seed: Annotated[int, _option("Decides the starts within --stagger.")] = 0,
-    alone: Annotated[str, _option("Also alone: no, high, each.", "WHICH")] = "no",
-    base_extra: Annotated[str, _option("On top of each recorded base.", "SIZE")] = "0",
-    alloc_chunk: Annotated[str, _option("Size of one allocation.", "SIZE")] = "1M",
-    cpu: Annotated[float, _option("Share of the recorded CPU to burn.", min=0, max=1)] = 1.0,
+    high: Annotated[Names, option("A session of high priority.", "TRACE")] = None,
+    normal: Annotated[Names, option("A session of normal priority.", "TRACE")] = None,
+    low: Annotated[Names, option("A session of low priority.", "TRACE")] = None,
+    limit: Annotated[str, option("Memory of all sessions together.", "SIZE")] = "1100M",
+    speed: Annotated[float, option("Recorded seconds a second.", min=0.1, max=1000)] = 50.0,
+    control: Annotated[Names, option("none, static, agentcg or all.", "NAME")] = None,
+    runs: Annotated[int, option("How often.", min=1, max=1000)] = 1,
+    seed: Annotated[int, option("Decides the starts within --stagger.")] = 0,
+    alone: Annotated[str, option("Also alone: no, high, each.", "WHICH")] = "no",
+    base_extra: Annotated[str, option("On top of each recorded base.", "SIZE")] = "0",
+    alloc_chunk: Annotated[str, option("Size of one allocation.", "SIZE")] = "1M",
+    cpu: Annotated[float, option("Share of the recorded CPU to burn.", min=0, max=1)] = 1.0,
     stagger: Annotated[
-        float, _option("Spread the starts over so many recorded seconds.", min=0, max=86400)
+        float, option("Spread the starts over so many recorded seconds.", min=0, max=86400)
     ] = 0.0,
-    wait: Annotated[float, _option("Seconds a call may wait for room.", min=0, max=600)] = 0.0,
+    wait: Annotated[float, option("Seconds a call may wait for room.", min=0, max=600)] = 0.0,
     swap: Annotated[bool, typer.Option("--swap", help="Let sessions swap.")] = False,
-    traces: Annotated[_Path, _option("Where traces are looked for.", "DIR")] = None,
-    cgroup: Annotated[_Path, _option("Parent for none and static.", "PATH")] = None,
-    json: Annotated[_Path, _option("Write all results here.", "OUT")] = None,
+    traces: Annotated[Place, option("Where traces are looked for.", "DIR")] = None,
+    cgroup: Annotated[Place, option("Parent for none and static.", "PATH")] = None,
+    json: Annotated[Place, option("Write all results here.", "OUT")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Play recorded agent work as real load and compare controls.
@@ -111,8 +103,7 @@ def replay(
 
 def _measure(sessions: list[tuple[Priority, Trace]], settings: Settings, *, quiet: bool) -> Report:
     """The whole measurement; a signal to end it is obeyed after cleaning up."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    end_by_signals()
     console = Console(stderr=True)
     if quiet:
         return Campaign(sessions, settings).measure()
@@ -125,10 +116,6 @@ def _measure(sessions: list[tuple[Priority, Trace]], settings: Settings, *, quie
             live.update(Text(shown.progress(label, seconds, seen)), refresh=True)
 
         return Campaign(sessions, settings, look).measure()
-
-
-def _leave(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def _size(text: str, field: str, lowest: int) -> int:

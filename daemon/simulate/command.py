@@ -15,6 +15,7 @@ from rich.console import Console
 
 import agentcg
 from agentcg.daemon.messages import Priority
+from agentcg.daemon.replay.options import Names, Place, option
 from agentcg.daemon.replay.plan import Shape, build
 from agentcg.daemon.simulate import report as shown
 from agentcg.daemon.simulate.controls import Control, Static
@@ -33,8 +34,6 @@ MEMORY_MIN_BYTES = 64 << 20
 GIB_PER_CPU = 2
 CONTROLS = ("none", "static", "agentcg")
 
-_Names = list[str] | None
-_Path = Path | None
 _Number = float | None
 
 
@@ -58,36 +57,32 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     timings: list[Timing]
 
 
-def _option(text: str, metavar: str | None = None, **bounds: float) -> object:
-    return typer.Option(help=text, metavar=metavar, show_default=True, **bounds)  # type: ignore[arg-type]
-
-
 def simulate(
     *,
-    traces: Annotated[_Names, _option("What agents play.", "DIR|TRACE")] = None,
-    agents: Annotated[list[int] | None, _option("How many; each is a point.", "N")] = None,
-    memory: Annotated[str, _option("Of each host, for its agents.", "SIZE")] = "64G",
-    hosts: Annotated[int, _option("How many hosts.", min=1, max=AGENTS_MAX)] = 1,
-    cpus: Annotated[_Number, _option("Of each host; else one for each 2G.", min=0.1)] = None,
-    policy: Annotated[_Path, _option("Policy file or directory.", "FILE")] = None,
-    control: Annotated[_Names, _option("none, static, agentcg; else all.", "NAME")] = None,
-    priorities: Annotated[str, _option("In turn, on each host.")] = "high:1,low:3",
-    wait: Annotated[float, _option("Seconds a call may wait for room.", min=0, max=600)] = 30.0,
-    stagger: Annotated[str, _option("Agents start at random within.", "TIME")] = "300s",
+    traces: Annotated[Names, option("What agents play.", "DIR|TRACE")] = None,
+    agents: Annotated[list[int] | None, option("How many; each is a point.", "N")] = None,
+    memory: Annotated[str, option("Of each host, for its agents.", "SIZE")] = "64G",
+    hosts: Annotated[int, option("How many hosts.", min=1, max=AGENTS_MAX)] = 1,
+    cpus: Annotated[_Number, option("Of each host; else one for each 2G.", min=0.1)] = None,
+    policy: Annotated[Place, option("Policy file or directory.", "FILE")] = None,
+    control: Annotated[Names, option("none, static, agentcg; else all.", "NAME")] = None,
+    priorities: Annotated[str, option("In turn, on each host.")] = "high:1,low:3",
+    wait: Annotated[float, option("Seconds a call may wait for room.", min=0, max=600)] = 30.0,
+    stagger: Annotated[str, option("Agents start at random within.", "TIME")] = "300s",
     until: Annotated[
         str | None,
-        _option("Agents play one trace after another for so long; else one each.", "TIME"),
+        option("Agents play one trace after another for so long; else one each.", "TIME"),
     ] = None,
     density: Annotated[
         bool, typer.Option("--density", help="Also find how many agents a host carries.")
     ] = False,
-    seed: Annotated[int, _option("Decides who plays what and starts when.")] = 0,
-    base_extra: Annotated[str, _option("On top of each recorded base.", "SIZE")] = "0",
-    swap: Annotated[str, _option("Of each host, on zram.", "SIZE")] = "0",
+    seed: Annotated[int, option("Decides who plays what and starts when.")] = 0,
+    base_extra: Annotated[str, option("On top of each recorded base.", "SIZE")] = "0",
+    swap: Annotated[str, option("Of each host, on zram.", "SIZE")] = "0",
     hot: Annotated[
-        float, _option("Share of its memory that an agent needs to go on.", min=0, max=1)
+        float, option("Share of its memory that an agent needs to go on.", min=0, max=1)
     ] = 0.25,
-    json: Annotated[_Path, _option("Write all results here.", "OUT")] = None,
+    json: Annotated[Place, option("Write all results here.", "OUT")] = None,
 ) -> None:
     """Play recorded agent work in simulated time, decided by the daemon's own engine.
 
