@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,6 +161,20 @@ def test_a_wrong_speed_is_a_usage_error(speed: str) -> None:
     app.command()(replay)
     outcome = CliRunner().invoke(app, ["--high", "gen:1", "--speed", speed])
     assert outcome.exit_code == 2 or isinstance(outcome.exception, InvalidInput)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_time_to_clean_up(number: signal.Signals) -> None:
+    """It ends the process by an exception, with the status that a shell would tell."""
+    program = (
+        "import os; from agentcg.daemon.replay.options import end_by_signals; end_by_signals()\n"
+        f"try: os.kill(os.getpid(), {number.value})\n"
+        "finally: print('cleaned up')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (128 + number, "cleaned up\n")
 
 
 def test_progress_is_one_line() -> None:
