@@ -62,6 +62,7 @@ CPU_WEIGHT: Final = Knob("cpu.weight", parse.parse_uint, formatting.format_weigh
 CPU_WEIGHT_NICE: Final = Knob("cpu.weight.nice", parse.parse_int, formatting.format_nice)
 CPU_MAX: Final = Knob[CpuMax]("cpu.max", parse.parse_cpu_max, formatting.format_cpu_max)
 CPU_STAT: Final = Knob[CpuStat]("cpu.stat", parse.parse_cpu_stat)
+CPU_STAT_LOCAL: Final = Knob[int | None]("cpu.stat.local", parse.parse_throttled, since="6.6")
 CPU_PRESSURE: Final = Knob[Psi]("cpu.pressure", parse.parse_psi)
 
 IO_WEIGHT: Final = Knob[IoWeight]("io.weight", parse.parse_io_weight)

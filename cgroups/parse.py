@@ -131,6 +131,11 @@ def parse_frozen(text: str) -> int:
     return _need(pick(text, ("frozen_usec",))[0], "frozen_usec")
 
 
+def parse_throttled(text: str) -> int | None:
+    """Microseconds of `cpu.stat.local`, which is empty without the cpu controller."""
+    return pick(text, ("throttled_usec",))[0]
+
+
 def parse_cpu_stat(text: str) -> CpuStat:
     """`cpu.stat`, with or without the cpu controller."""
     usage, user, system, periods, throttled, throttled_us = pick(text, _CPU_KEYS)

@@ -32,6 +32,7 @@ _FILES: Final[dict[str, Knob[Any]]] = {
     "cpu_stalled": Knob[Stalled]("cpu.pressure", parse.parse_stalled),
     "io_stalled": Knob[Stalled]("io.pressure", parse.parse_stalled),
     "frozen_us": knobs.CGROUP_STAT_LOCAL,
+    "cpu_throttled_us": knobs.CPU_STAT_LOCAL,
     "io_stat": Knob[IoStat]("io.stat", parse.parse_io_total),
     "pids_current": knobs.PIDS_CURRENT,
     "pids_peak": knobs.PIDS_PEAK,

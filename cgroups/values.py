@@ -174,6 +174,7 @@ class Usage(NamedTuple):
     cpu_stalled: Stalled | None = None
     io_stalled: Stalled | None = None
     frozen_us: int | None = None  # Linux 6.18
+    cpu_throttled_us: int | None = None  # by quotas of its own and from above; Linux 6.6
     io_stat: IoStat | None = None
     pids_current: int | None = None
     pids_peak: int | None = None

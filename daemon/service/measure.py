@@ -84,7 +84,7 @@ def of_files(used: Usage, wall_s: float) -> Account:
         memory_high_events=events.high if events else None,
         memory_max_events=events.max if events else None,
         throttled_us=memory.full_us if memory and events else None,
-        cpu_throttled_us=used.cpu_stat.throttled_us,
+        cpu_throttled_us=_cpu_throttled_us(used),
         oom_kills=events.oom_kill if events else None,
         refault_bytes=_pages(paging.workingset_refault_anon, paging.workingset_refault_file),
         reclaimed_bytes=_pages(paging.pgsteal),
@@ -102,6 +102,12 @@ def _pages(*counts: int | None) -> int | None:
     """Bytes of some counts of pages; None where one is not counted."""
     known = [count for count in counts if count is not None]
     return sum(known) * PAGE_BYTES if len(known) == len(counts) else None
+
+
+def _cpu_throttled_us(used: Usage) -> int | None:
+    """Time without CPU for a quota: `cpu.stat` has that of the cgroup's own alone, and a call's
+    is its session's."""
+    return used.cpu_stat.throttled_us if used.cpu_throttled_us is None else used.cpu_throttled_us
 
 
 def _frozen_us(call: LiveCall, used: Usage, until: float) -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from cgroup_support import until
 from daemon_support import Api, fresh
+from usage_support import accounts
 
 MIB = 1 << 20
 POLICY = Path("/etc/agentcg/policies.d/60-usage.yaml")
@@ -40,13 +41,6 @@ def api() -> Iterator[Api]:
     yield daemon
     for session in daemon.get("/v1/sessions")["sessions"]:
         daemon.ask("DELETE", f"/v1/sessions/{session['name']}?kill=true")
-
-
-def accounts(daemon: Api) -> bool:
-    try:
-        return bool(daemon.get("/v1/health")["accounting"] == "bpf")
-    except OSError:
-        return False
 
 
 def run(api: Api, code: str, **fields: Any) -> Any:

@@ -4,41 +4,29 @@ counters, the swap device."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cgroup_support import until
-from daemon_support import Api, fresh
+from daemon_support import Api
+from usage_support import accounts, host_counter, tool
 
 MIB = 1 << 20
 PATIENCE_S = 300.0  # the guest is emulated, and the programs are compiled first
 POLICY = Path("/etc/agentcg/policies.d/60-checks.yaml")
 SWAP = Path("/var/tmp/agentcg-swap")
-# Tells how far it is on a line of its own, and goes on when told to.
-HEAD = """
-import json, os, resource, sys
-def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def cpu(): return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-def tell(**what): print(json.dumps(what), flush=True); sys.stdin.readline()
-tell()
-"""
 TOUCH = """
 import mmap
-before = faults(), cpu()
+before = used("ru_minflt"), cpu()
 memory = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_NOHUGEPAGE)
 for offset in range(0, len(memory), 4096): memory[offset] = 1
 while cpu() - before[1] < 1: pass
-rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-tell(faults=faults() - before[0], cpu_s=cpu() - before[1], rss=rss)
+tell(faults=used("ru_minflt") - before[0], cpu_s=cpu() - before[1], rss=used("ru_maxrss") * 1024)
 """
 SWAPPED = """
 import mmap
@@ -78,51 +66,6 @@ def api() -> Iterator[Api]:
     subprocess.run(["systemctl", "reload", "agentcgd"], check=True)
 
 
-def accounts(daemon: Api) -> bool:
-    try:
-        return bool(daemon.get("/v1/health")["accounting"] == "bpf")
-    except OSError:
-        return False
-
-
-class Tool:
-    """A call whose process says what it knows of itself."""
-
-    def __init__(self, api: Api, process: subprocess.Popen[str], call: Any) -> None:
-        self.api, self.process, self.call = api, process, call
-
-    def says(self) -> Any:
-        """Let it go on, to the next thing that it tells."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def account(self) -> Any:
-        return self.api.get(f"/v1/calls/{self.call['id']}")["account"]
-
-
-@contextmanager
-def tool(api: Api, code: str, name: str = "Bash") -> Iterator[Tool]:
-    session = fresh()
-    api.open(session)
-    with subprocess.Popen(
-        [sys.executable, "-S", "-c", HEAD + code],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        process.stdout.readline()  # it is there: what it took to start is not the call's
-        yield Tool(api, process, api.begin(session, tool=name, pid=process.pid))
-        process.kill()
-
-
-def host(name: str) -> int:
-    """A counter of /proc/vmstat."""
-    lines = Path("/proc/vmstat").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.split()[0] == name)
-
-
 def test_cpu_faults_and_memory_against_getrusage(api: Api) -> None:
     """CPU time and minor faults are what the process read of itself; the peak is its growth, and
     not more than it ever had."""
@@ -157,13 +100,13 @@ def swap() -> Iterator[None]:
 def test_swap_against_the_process_and_the_host(api: Api) -> None:
     """What a call of 24M has swapped out when it has touched 64M is what its process says; what
     went out and came in is what the host's counters moved by."""
-    before = host("pswpout"), host("pswpin")
+    before = {name: host_counter(name) for name in ("pswpout", "pswpin")}
     with tool(api, SWAPPED, "Small") as running:
         said = running.says()
         assert running.account()["swap_peak_bytes"] >= said["swapped"] > 36 * MIB
         running.says()
         used = running.account()
-        out, into = (host("pswpout") - before[0]) * 4096, (host("pswpin") - before[1]) * 4096
+        out, into = (4096 * (host_counter(name) - old) for name, old in before.items())
         counted = "pswpout" in (Path(running.call["cgroup"]) / "memory.stat").read_text()
     assert used["memory_max_events"] + used["memory_high_events"] > 0
     assert used["memory_some_us"] > 0

@@ -15,10 +15,10 @@ LIMITS = st.one_of(st.just(MAX), st.integers(0, 1 << 50))
 FILES = """
 memory.current memory.peak memory.min memory.low memory.high memory.max memory.swap.current
 memory.swap.peak memory.swap.max memory.oom.group memory.events memory.events.local memory.stat
-memory.pressure cpu.weight cpu.weight.nice cpu.max cpu.stat cpu.pressure io.weight io.stat io.max
-io.pressure pids.current pids.peak pids.max pids.events cgroup.procs cgroup.threads
-cgroup.controllers cgroup.subtree_control cgroup.events cgroup.freeze cgroup.stat
-cgroup.stat.local cgroup.type
+memory.pressure cpu.weight cpu.weight.nice cpu.max cpu.stat cpu.stat.local cpu.pressure
+io.weight io.stat io.max io.pressure pids.current pids.peak pids.max pids.events
+cgroup.procs cgroup.threads cgroup.controllers cgroup.subtree_control cgroup.events
+cgroup.freeze cgroup.stat cgroup.stat.local cgroup.type
 cgroup.max.depth cgroup.max.descendants cgroup.pressure
 """
 

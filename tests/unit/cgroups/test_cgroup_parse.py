@@ -41,6 +41,7 @@ PARSERS: list[Callable[[str], object]] = [
     parse.parse_memory_events,
     parse.parse_memory_stat,
     parse.parse_cpu_stat,
+    parse.parse_throttled,
     parse.parse_cgroup_events,
     parse.parse_io_stat,
     parse.parse_io_total,
@@ -124,6 +125,8 @@ def test_cpu_stat_without_the_cpu_controller_has_no_throttling() -> None:
     assert parse.parse_cpu_stat(text) == CpuStat(30, 10, 20, None, None, None)
     text += "nr_periods 5\nnr_throttled 2\nthrottled_usec 7\nnr_bursts 0\nburst_usec 0\n"
     assert parse.parse_cpu_stat(text) == CpuStat(30, 10, 20, 5, 2, 7)
+    assert parse.parse_throttled("") is None
+    assert parse.parse_throttled("throttled_usec 7\n") == 7
 
 
 @pytest.mark.parametrize(
