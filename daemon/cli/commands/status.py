@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,10 +110,10 @@ def _watch(client: Client, *, calls: bool) -> None:
     from rich.live import Live
 
     from agentcg.daemon.cli.snapshot import take
-    from agentcg.daemon.cli.view.screen import console, joined, page_size
+    from agentcg.daemon.cli.view.screen import console, is_live, joined, page_size
     from agentcg.daemon.cli.view.status import page
 
-    if not sys.stdout.isatty():
+    if not is_live():
         raise InvalidInput("--watch", "standard output", "a terminal; else use: agentcg status")
     before: Snapshot | None = None
     now = take(client)

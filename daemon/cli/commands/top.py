@@ -50,10 +50,11 @@ _SEQUENCES = {
 
 def top(ctx: typer.Context) -> None:
     """Show the live view until q."""
-    if not (sys.stdout.isatty() and sys.stdin.isatty()):
-        raise InvalidInput("top", "a pipe", "a terminal; else: agentcg status")
     from agentcg.daemon.cli.snapshot import take
+    from agentcg.daemon.cli.view.screen import is_live
 
+    if not (is_live() and sys.stdin.isatty()):
+        raise InvalidInput("top", "a pipe or dumb terminal", "a terminal; else: agentcg status")
     client = client_of(ctx)
     looks = _Looks(client.path, take(client))
     signal.signal(signal.SIGTERM, _leave)

@@ -24,6 +24,11 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def is_live() -> bool:
+    """Whether standard output is a terminal on which something can be painted over."""
+    return sys.stdout.isatty() and not console().is_dumb_terminal
+
+
 def list_width() -> int:
     """Cells for a list: the terminal's width; a pipe gets everything."""
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:

@@ -56,3 +56,11 @@ def test_daemon_goes_and_comes_back(watching: Terminal, daemon: ScriptedDaemon) 
     watching.expect("newcomer")
     watching.type("\x03")
     assert watching.status() == 0
+
+
+@pytest.mark.parametrize("words", [["status", "--watch"], ["top"]])
+def test_a_terminal_that_cannot_be_painted_over(daemon: ScriptedDaemon, words: list[str]) -> None:
+    """That of an editor, say: refused with what else to use, where nothing would be shown."""
+    terminal = Terminal(command(*words), environment(daemon.path, TERM="dumb"))
+    terminal.expect("agentcg status")
+    assert terminal.status() == 2
