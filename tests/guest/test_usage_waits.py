@@ -77,8 +77,8 @@ tell(blocked_us=clock_us() - began_us - on_cpu_us)
 """
 QUOTA = """
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-began_us, before = clock_us(), ran_and_waited_us()[0]
-while cpu() < 0.5: pass
+began_us, before, burnt_s = clock_us(), ran_and_waited_us()[0], cpu()
+while cpu() - burnt_s < 0.5: pass
 ran_us = ran_and_waited_us()[0] - before
 tell(off_cpu_us=clock_us() - began_us - ran_us)
 """
@@ -148,7 +148,7 @@ def test_io_that_the_process_has_counted(daemon: Daemon) -> None:
     assert WRITES <= _more(before, after, "io_write_operations") <= WRITES * 1.05 + 20
     assert WRITES * 4096 <= _more(before, after, "io_write_bytes") <= WRITES * 4096 + MIB
     for field in ("io_some_us", "io_full_us"):  # of a call with one task they are the same
-        assert _more(before, after, field) == pytest.approx(blocked_us, rel=0.25, abs=50_000)
+        assert 0.5 * blocked_us <= _more(before, after, field) <= 1.25 * blocked_us + 20_000
 
 
 def test_time_without_cpu_for_a_quota(daemon: Daemon) -> None:
@@ -165,11 +165,11 @@ def test_time_without_cpu_for_a_quota(daemon: Daemon) -> None:
 
 def test_wait_for_memory(daemon: Daemon) -> None:
     """A call that can keep half of what it reads waits for memory within the time that reading
-    took it, and has met its limit; one that has room has neither."""
+    took it, and has met its limit; one that holds next to nothing has not."""
     with tool(daemon, CACHE, "Small") as running:
         took_us = running.says()["took_us"]
         small = running.account()
-    with tool(daemon, CACHE) as running:
+    with tool(daemon, "tell()", "Small") as running:
         running.says()
         roomy = running.account()
     assert 0 < small["throttled_us"] <= small["memory_some_us"] <= took_us + 200_000
