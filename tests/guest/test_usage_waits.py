@@ -184,7 +184,7 @@ def test_memory_that_is_held_now(daemon: Daemon) -> None:
         said = running.says()["bytes"]
         held = running.account()["memory_current_bytes"]
     assert said >= 64 * MIB
-    assert 64 * MIB <= held - before <= said + 8 * MIB
+    assert 63 * MIB <= held - before <= said + 8 * MIB  # each CPU charges up to 64 pages ahead
 
 
 @contextmanager
