@@ -72,7 +72,13 @@ def of_call(  # noqa: PLR0917 - these six are what a need depends on
             capped=failed >= CAPPED_FROM,
         )  # fmt: skip
     words = "need not known" if rule.memory is None else f"{format_size(rule.memory)} assumed"
-    return replace(need, memory_bytes=rule.memory, words=f"{words} for a {category} call")
+    return replace(need, memory_bytes=rule.memory, words=f"{words} for {_a_call(category)}")
+
+
+def _a_call(category: Category) -> str:
+    if category == "other":
+        return "a call of no known kind"
+    return f"{'an' if category[0] in 'aeiou' else 'a'} {category} call"
 
 
 def _declared(  # noqa: PLR0917

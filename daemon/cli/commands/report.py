@@ -128,7 +128,7 @@ def _recording(ctx: typer.Context, what: str) -> Recording:
 def _only(found: Recording) -> str:
     names = found.sessions()
     if len(names) != 1:
-        raise InvalidInput("--session", None, f"one of {', '.join(names) or 'none recorded'}")
+        raise InvalidInput("--session", "(none)", f"one of {', '.join(names) or 'none recorded'}")
     return names[0]
 
 

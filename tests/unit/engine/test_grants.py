@@ -76,6 +76,15 @@ def test_without_a_word_the_default_decides() -> None:
     assert got.rule.startswith("default.yaml:")
 
 
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("pip install x", "an install call"), ("frobnicate", "a call of no known kind")],
+)
+def test_the_reason_names_the_kind_of_call(command: str, kind: str) -> None:
+    """In words that can be read."""
+    assert f"assumed for {kind};" in given(CallRequest("Bash", command)).reason
+
+
 def test_a_sites_rule_goes_before_the_default(tmp_path: Path) -> None:
     """The grant names the line of the rule that decided."""
     (tmp_path / "site.yaml").write_text(
