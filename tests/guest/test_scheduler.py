@@ -344,6 +344,19 @@ def test_sysrq_takes_it_out_and_the_reason_is_read() -> None:
         until(lambda: loaded() is None, PATIENCE_S)
 
 
+def test_the_watchdog_takes_it_out_and_the_reason_is_read() -> None:
+    """A task that may run on one CPU alone, of which a real-time task leaves it nothing: after some
+    20 s the kernel's own scheduler is back, and the handle knows that it was a fault, and which."""
+    if not THERE:
+        return
+    pinned = "__import__('os').sched_setaffinity(0, {1})"
+    with own_cgroup() as cgroup, Scheduler.open() as scheduler, busy(cgroup, 1, pinned):
+        with real_time_hog(1):
+            until(lambda: loaded() is None, PATIENCE_S)
+        assert "stall" in scheduler.ended()
+        assert scheduler.failed()
+
+
 def test_the_daemon_loads_it_on_request_and_says_so() -> None:
     """`--scheduler auto`, with the capabilities of the unit: doctor shows it in force; where it
     cannot be, why, and nothing else changes. When a CPU comes
