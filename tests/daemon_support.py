@@ -85,6 +85,11 @@ class Api:
         """Open a session."""
         return self.good("POST", "/v1/sessions", {"name": name, **fields})
 
+    def close_all(self) -> None:
+        """End every session, whoever opened it."""
+        for session in self.get("/v1/sessions")["sessions"]:
+            self.ask("DELETE", f"/v1/sessions/{session['name']}?kill=true")
+
     def begin(self, session: str, **fields: object) -> Any:
         """Begin a call."""
         return self.good("POST", f"/v1/sessions/{session}/calls", {"tool": "Bash", **fields})

@@ -37,6 +37,7 @@ def daemon() -> Iterator[Api]:
     until(lambda: accounting(running) != "starting", PATIENCE_S)
     with swap_on_zram(1 << 29), policy(POLICY):
         yield running
+        running.close_all()
     DROP_IN.unlink()
     systemctl("daemon-reload")
     systemctl("restart", "agentcgd")

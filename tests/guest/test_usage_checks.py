@@ -60,8 +60,7 @@ def api() -> Iterator[Api]:
     daemon = Api(Path("/run/agentcg/agentcg.sock"))
     until(lambda: accounts(daemon), PATIENCE_S)
     yield daemon
-    for session in daemon.get("/v1/sessions")["sessions"]:
-        daemon.ask("DELETE", f"/v1/sessions/{session['name']}?kill=true")
+    daemon.close_all()
     POLICY.unlink()
     subprocess.run(["systemctl", "reload", "agentcgd"], check=True)
 
