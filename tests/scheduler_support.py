@@ -18,12 +18,14 @@ THERE = SCHED_EXT.is_dir()
 PATIENCE_S = 300.0  # the guest is emulated; only ever spent by a failure
 SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 KEPT = Path("/sys/kernel/debug/sched")
+HOG_S = 60.0
 HOG = """
-import os
+import os, time
 os.sched_setaffinity(0, {{{cpu}}})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 print("begun", flush=True)
-while True: pass
+end = time.monotonic() + {seconds}
+while time.monotonic() < end: pass
 """
 HOLD = "import time; from agentcg.bpf.scheduler import Scheduler; s = Scheduler.open(); "
 
@@ -43,14 +45,15 @@ def holder(then: str = "") -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def real_time_hog(cpu: int) -> Iterator[None]:
     """A real-time task that leaves nothing of the CPU to normal tasks, not even what the kernel
-    keeps for them."""
+    keeps for them. It ends by itself: one of those it leaves nothing may be who is to kill it, or
+    who holds what the kernel waits for when a scheduler is taken out."""
     if not KEPT.parent.is_mount():
         subprocess.run(["mount", "-t", "debugfs", "none", KEPT.parent], check=True)
     kept = [KEPT / f"{kind}_server/cpu{cpu}/runtime" for kind in ("fair", "ext")]
     was = {path: path.read_text() for path in kept if path.exists()}
     for path in was:
         path.write_text("0")
-    words = [sys.executable, "-I", "-S", "-c", HOG.format(cpu=cpu)]
+    words = [sys.executable, "-I", "-S", "-c", HOG.format(cpu=cpu, seconds=HOG_S)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None

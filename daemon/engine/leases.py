@@ -45,7 +45,7 @@ from agentcg.daemon.engine.ladder_model import (
     Tuning,
 )
 from agentcg.daemon.engine.ladder_survey import Target
-from agentcg.daemon.messages import Priority
+from agentcg.daemon.messages import Grant, Priority
 
 MET_FROM = 0.9  # share of a lease that a call holds if it is held up by more than page cache
 PEAK_HALF_LIFE_S = 300.0
@@ -125,14 +125,27 @@ def least_lease(limit_bytes: int | None, tuning: Tuning) -> int:
     return least if limit_bytes is None else min(least, limit_bytes)
 
 
-def first_lease(load: Load, priority: Priority, limit_bytes: int | None, tuning: Tuning) -> int:
-    """The lease of a call that begins; `load` needs no sessions. 0: there is no room for any."""
+def known_need_bytes(grant: Grant) -> int:
+    """What a call was said to need, or is known to by earlier ones; 0: that is an assumption."""
+    known = grant.source in {"declared", "intent", "history"}
+    return grant.memory_need_bytes or 0 if known else 0
+
+
+def first_lease(
+    load: Load, priority: Priority, limit_bytes: int | None, tuning: Tuning, need_bytes: int = 0
+) -> int:
+    """The lease of a call that begins; `load` needs no sessions. 0: there is no room for any.
+
+    Of high priority it has all of `need_bytes` at once, as far as there is room: each time that
+    it asks it waits for the daemon, which is busiest when room is short."""
     least = least_lease(limit_bytes, tuning)
     if load.free_bytes - last_part_bytes(load, tuning) < backstop_bytes(least, None):
         return 0
     share = tuning.first_share * (2 if priority == "high" else 1)
     free = load.free_bytes - _kept(load, priority, tuning)
     lease = max(_lease_below(int(free * share)), least)
+    if priority == "high":
+        lease = max(lease, min(need_bytes, _lease_below(free)))
     return lease if limit_bytes is None else min(lease, limit_bytes)
 
 

@@ -64,7 +64,8 @@ class Leases:
         if room is not None:
             room = max(room, tuning.lease_least_bytes)
             most = room if most is None else min(most, room)
-        lease = engine.first_lease(load, session.record.priority, most, tuning)
+        need = engine.known_need_bytes(grant)
+        lease = engine.first_lease(load, session.record.priority, most, tuning, need)
         high = lease or engine.least_lease(most, tuning)
         return limits._replace(
             memory_high=high,

@@ -20,6 +20,7 @@ from agentcg.daemon.engine.ladder_model import Action, Load, State
 from agentcg.daemon.engine.leases import (
     backstop_bytes,
     first_lease,
+    known_need_bytes,
     longer_lease,
 )
 from agentcg.daemon.engine.queue import Standing
@@ -143,7 +144,8 @@ class Governed(Control):
         process.max = call.grant.memory_max_bytes
         if self._enabled:
             load = self._load(world, session.host)
-            lease = first_lease(load, session.priority, call.grant.memory_high_bytes, self._tuning)
+            most, need = call.grant.memory_high_bytes, known_need_bytes(call.grant)
+            lease = first_lease(load, session.priority, most, self._tuning, need)
             self._lease(process, call, lease or self._tuning.lease_least_bytes)
             if not lease:
                 world.freeze(process, True)

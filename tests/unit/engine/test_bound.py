@@ -91,9 +91,13 @@ class Storm(RuleBasedStateMachine):
 
     # --- What calls and agents do ---
 
-    @rule(session=st.integers(0, 2), processes=st.sampled_from([1, 1, 4, 300]))
-    def begin(self, session: int, processes: int) -> None:
-        lease = first_lease(self.load(), PRIORITIES[session], None, TUNING)
+    @rule(
+        session=st.integers(0, 2),
+        processes=st.sampled_from([1, 1, 4, 300]),
+        need=st.sampled_from([0, 0, 100 * MIB, 1 << 50]),
+    )
+    def begin(self, session: int, processes: int, need: int) -> None:
+        lease = first_lease(self.load(), PRIORITIES[session], None, TUNING, need)
         paused, lease = not lease, lease or TUNING.lease_least_bytes
         self.number += 1
         self.calls[f"c{self.number}"] = Running(

@@ -15,10 +15,11 @@ from agentcg.daemon.engine.leases import (
     backstop_bytes,
     first_lease,
     is_at_edge,
+    known_need_bytes,
     longer_lease,
     share_out,
 )
-from agentcg.daemon.messages import Priority
+from agentcg.daemon.messages import Grant, Priority
 
 MIB = 1 << 20
 BOUND = 1000 * MIB
@@ -57,6 +58,33 @@ def test_a_first_lease_is_a_share_of_what_is_free() -> None:
     assert backstop_bytes(low, None) == pytest.approx((BOUND - KEPT) // 20, abs=2)
     assert backstop_bytes(high, None) > 2 * (BOUND - KEPT) // 20
     assert first_lease(empty, "low", 32 * MIB, TUNING) == 32 * MIB
+
+
+def test_a_call_of_high_priority_begins_with_what_it_is_known_to_need() -> None:
+    """As far as there is room and no limit of its own; one of another priority asks for it."""
+    need = 300 * MIB
+    assert first_lease(Load(BOUND, 0, 0), "high", None, TUNING, need) == need
+    assert first_lease(Load(BOUND, 0, 0), "high", 100 * MIB, TUNING, need) == 100 * MIB
+    short = Load(BOUND, BOUND - 200 * MIB, 0)
+    most = first_lease(short, "high", None, TUNING, need)
+    last = int(TUNING.enter[3] * BOUND)
+    assert backstop_bytes(most, None) == pytest.approx(200 * MIB - last, abs=2)
+    asks = first_lease(Load(BOUND, 0, 0), "low", None, TUNING)
+    assert first_lease(Load(BOUND, 0, 0), "low", None, TUNING, need) == asks
+
+
+def known(source: str) -> int:
+    grant = Grant(
+        memory_high_bytes=None, memory_max_bytes=None, cpu_weight=100, pids_max=None,
+        source=source, reason="", memory_need_bytes=MIB,
+    )  # type: ignore[arg-type]  # fmt: skip
+    return known_need_bytes(grant)
+
+
+def test_a_default_is_an_assumption_and_no_known_need() -> None:
+    """What was declared, announced or seen of earlier calls is known."""
+    assert [known(source) for source in ("declared", "intent", "history")] == [MIB] * 3
+    assert [known(source) for source in ("policy", "default")] == [0, 0]
 
 
 def test_many_calls_that_hold_nothing_leave_room_for_one_more() -> None:
