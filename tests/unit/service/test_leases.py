@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentcg.cgroups import Limits
 from agentcg.cgroups.values import MemoryEvents, MemoryStat
@@ -111,6 +112,24 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is told: the record of a call is another test's matter."""
     monkeypatch.setattr("agentcg.daemon.service.leases.audit.leased", lambda *_: None)
     monkeypatch.setattr(Registry, "commit", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("priority", "source", "begins_with"),
+    [("high", "declared", 300), ("high", "default", 90), ("low", "declared", 40)],
+)
+def test_a_declared_need_is_the_first_lease_of_high_priority(
+    priority: str, source: str, begins_with: int
+) -> None:
+    """What is only assumed is not, nor that of others: they ask as they grow."""
+    world = World(held=0, call_held=0, lease=0)
+    session: Any = SimpleNamespace(record=SimpleNamespace(priority=priority))
+    grant = replace(
+        GRANT, memory_high_bytes=None, memory_need_bytes=300 * MIB, source=source,
+    )  # fmt: skip
+    limits, lease = world.leases.first_limits(session, grant)
+    assert limits.memory_high == lease
+    assert (lease or 0) // MIB == begins_with
 
 
 def test_with_plenty_a_longer_lease_is_written_at_once() -> None:
