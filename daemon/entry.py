@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def _release() -> None:
-    from agentcg.daemon.service.release import release_root
+    from agentcg.daemon.service.enforce.release import release_root
     from agentcg.errors import AgentcgError
 
     try:

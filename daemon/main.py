@@ -27,9 +27,9 @@ from agentcg.daemon.guard import Guard
 from agentcg.daemon.history import Bounds
 from agentcg.daemon.notify import Notifier
 from agentcg.daemon.options import Options, options
-from agentcg.daemon.service.history import History
-from agentcg.daemon.service.release import release_root
-from agentcg.daemon.service.root import Root, locate
+from agentcg.daemon.service.accounts.history import History
+from agentcg.daemon.service.enforce.release import release_root
+from agentcg.daemon.service.host.root import Root, locate
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from agentcg.errors import AgentcgError

@@ -12,8 +12,8 @@ from typing import TypeVar
 import agentcg
 from agentcg.bpf.pins import PIN_ROOT
 from agentcg.daemon.history import Bounds
-from agentcg.daemon.service.history import default_directory
-from agentcg.daemon.service.root import AUTO
+from agentcg.daemon.service.accounts.history import default_directory
+from agentcg.daemon.service.host.root import AUTO
 from agentcg.errors import InvalidInput
 from agentcg.units import parse_duration, parse_size
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agentcg.daemon.messages import OpenSession
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from cgroup_support import own_cgroup

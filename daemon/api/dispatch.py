@@ -23,7 +23,7 @@ from agentcg.daemon.api.exchange import Exchange, Nothing, Result, Route
 from agentcg.daemon.api.problems import METHOD, TIMEOUT, TOO_LARGE, Refused
 from agentcg.daemon.api.quota import Quota
 from agentcg.daemon.messages import BODY_MAX_BYTES
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import AgentcgError, InvalidInput, LimitExceeded, NotFound
 from agentcg.naming import ID_PATTERN, NAME_PATTERN

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from agentcg.daemon.api.peers import has_left
 from agentcg.daemon.messages import BODY_MAX_BYTES, Answer
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.service import Service
 
 

@@ -21,9 +21,9 @@ from agentcg.cgroups.knobs import MEMORY_CURRENT
 from agentcg.daemon.api.bounds import METRICS_SESSIONS_MAX
 from agentcg.daemon.api.exchange import Exchange, Result
 from agentcg.daemon.messages import Delayed, Scheduled
-from agentcg.daemon.service import totals
+from agentcg.daemon.service.accounts import totals
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.peers import Peer, may_act
+from agentcg.daemon.service.host.peers import Peer, may_act
 from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveSession
 

@@ -11,7 +11,7 @@ import struct
 from functools import cache, partial
 
 from agentcg.cgroups import find_mount
-from agentcg.daemon.service.peers import Peer, cgroup_of, has_exited
+from agentcg.daemon.service.host.peers import Peer, cgroup_of, has_exited
 
 GROUP = "agentcg"
 SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13

@@ -11,7 +11,7 @@ from msgspec import Meta
 from agentcg.daemon import messages as m
 from agentcg.daemon.api import metrics, openapi, sse, trace
 from agentcg.daemon.api.exchange import Exchange, Result, Route
-from agentcg.daemon.service.hooks import event_of
+from agentcg.daemon.service.detection.hooks import event_of
 
 CALLS_LISTED_MAX = 1024
 

@@ -18,7 +18,7 @@ from agentcg.daemon.api.dispatch import Dispatcher
 from agentcg.daemon.api.exchange import Route
 from agentcg.daemon.api.peers import peer_of
 from agentcg.daemon.api.quota import Quota
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import LimitExceeded
 

@@ -14,7 +14,7 @@ from agentcg.daemon import messages as m
 from agentcg.daemon.api import bounds
 from agentcg.daemon.api.exchange import Exchange, Result
 from agentcg.daemon.service.bus import Bus, Reader, Sees
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.service import Service
 from agentcg.errors import InvalidInput
 

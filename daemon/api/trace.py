@@ -11,7 +11,7 @@ from aiohttp import web
 from agentcg.daemon import messages as m
 from agentcg.daemon.api import bounds, sse
 from agentcg.daemon.api.exchange import Exchange, Result
-from agentcg.daemon.service.tracing import Trace
+from agentcg.daemon.service.scheduler.tracing import Trace
 
 LOOK_S = 0.1  # the kernel keeps 3,600 turns for us
 

@@ -25,7 +25,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             begun_at    REAL NOT NULL,                      -- seconds since the epoch
             ended_at    REAL NOT NULL,
             record      BLOB NOT NULL,                      -- messages.Call as JSON
-            curve       BLOB,                               -- packed, see service/curves.py
+            curve       BLOB,                               -- packed, see accounts/curves.py
             UNIQUE (id, begun_at)
         )
         """,

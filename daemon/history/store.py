@@ -41,7 +41,7 @@ class Bounds:
 
 class Entry(NamedTuple):
     """An ended call as it is kept, in the order of the columns. `record` and `actions` are JSON,
-    `curve` packed (service/curves.py)."""
+    `curve` packed (service/accounts/curves.py)."""
 
     id: str
     session: str

@@ -10,7 +10,7 @@ import msgspec
 from agentcg.cgroups.knobs import IO_WEIGHT
 from agentcg.daemon.messages import Control
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.hostview import Memory
+from agentcg.daemon.service.host.hostview import Memory
 
 _KNOBS = (
     ("memory.high", "memory"),

@@ -17,23 +17,23 @@ from agentcg.daemon.engine import Owner
 from agentcg.daemon.engine.ladder_model import TUNING, Tuning
 from agentcg.daemon.engine.tuning import tuning_of
 from agentcg.daemon.messages import EventKind, Feedback
-from agentcg.daemon.service import totals
-from agentcg.daemon.service.budgets import Budgets
+from agentcg.daemon.service.accounts import totals
+from agentcg.daemon.service.accounts.counts import Counted, Counts
+from agentcg.daemon.service.accounts.curves import pack
+from agentcg.daemon.service.accounts.history import History
+from agentcg.daemon.service.accounts.tracking import Tracking
 from agentcg.daemon.service.bus import Bus
 from agentcg.daemon.service.clock import CLOCK
-from agentcg.daemon.service.counts import Counted, Counts
-from agentcg.daemon.service.curves import pack
 from agentcg.daemon.service.future import Future
-from agentcg.daemon.service.history import History
-from agentcg.daemon.service.hostview import Memory
+from agentcg.daemon.service.host.hostview import Memory
+from agentcg.daemon.service.host.peers import Peer, may_act, user_name
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.limits import absent_limits
-from agentcg.daemon.service.peers import Peer, may_act, user_name
 from agentcg.daemon.service.records import CALL_MARK, TALLY, encode
 from agentcg.daemon.service.registry import Registry
-from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
+from agentcg.daemon.service.scheduler.budgets import Budgets
 from agentcg.daemon.service.state import EndedCall, LiveCall, LiveSession
-from agentcg.daemon.service.tracking import Tracking
 from agentcg.daemon.service.waiting import Waiting
 from agentcg.errors import CgroupGone, Forbidden
 from agentcg.policies import CapRule, LadderRule, Policy

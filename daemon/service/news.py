@@ -9,16 +9,16 @@ from pathlib import Path
 
 from agentcg.bpf import ExecEvent, ExitEvent, OomEvent
 from agentcg.daemon.messages import Executed
+from agentcg.daemon.service.accounts.measure import COMMANDS_KEPT
+from agentcg.daemon.service.accounts.tracking import BpfEvent, wall_time
+from agentcg.daemon.service.calls.endings import Endings
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.detecting import Detecting
-from agentcg.daemon.service.endings import Endings
-from agentcg.daemon.service.found import Found
-from agentcg.daemon.service.ladder import Ladder
-from agentcg.daemon.service.leases import Leases
-from agentcg.daemon.service.measure import COMMANDS_KEPT
-from agentcg.daemon.service.pressure import PressureWatch
+from agentcg.daemon.service.detection.detecting import Detecting
+from agentcg.daemon.service.detection.found import Found
+from agentcg.daemon.service.enforce.ladder import Ladder
+from agentcg.daemon.service.enforce.leases import Leases
+from agentcg.daemon.service.host.pressure import PressureWatch
 from agentcg.daemon.service.state import LiveCall, LiveSession
-from agentcg.daemon.service.tracking import BpfEvent, wall_time
 from agentcg.errors import AgentcgError
 
 log = logging.getLogger(__name__)

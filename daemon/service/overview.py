@@ -11,10 +11,10 @@ import msgspec
 
 import agentcg
 from agentcg.daemon.messages import ChangeHost, Control, Health, Host, PolicyFile, PolicyText
-from agentcg.daemon.service import totals
+from agentcg.daemon.service.accounts import totals
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.hostview import host_view
-from agentcg.daemon.service.peers import Peer, require_admin
+from agentcg.daemon.service.host.hostview import host_view
+from agentcg.daemon.service.host.peers import Peer, require_admin
 from agentcg.errors import AgentcgError
 
 WARNINGS_MAX = 20  # of a policy, told in health; `agentcg policy check` has all of them

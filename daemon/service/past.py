@@ -9,11 +9,11 @@ import msgspec
 
 from agentcg.daemon.history import Wanted
 from agentcg.daemon.messages import ActionList, Call, Curve, HistoryList, HistoryQuery
-from agentcg.daemon.service.calls import Calls
+from agentcg.daemon.service.accounts.curves import unpack
+from agentcg.daemon.service.calls.calls import Calls
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.curves import unpack
-from agentcg.daemon.service.ladder import Ladder
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.enforce.ladder import Ladder
+from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import NotFound
 

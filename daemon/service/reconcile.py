@@ -14,9 +14,9 @@ import logging
 from agentcg.cgroups import Cgroup
 from agentcg.cgroups.knobs import MEMORY_EVENTS
 from agentcg.daemon.service import views
-from agentcg.daemon.service.calls import LEAF_PREFIX
+from agentcg.daemon.service.calls.calls import LEAF_PREFIX
+from agentcg.daemon.service.calls.endings import Endings
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.endings import Endings
 from agentcg.daemon.service.learning import recall
 from agentcg.daemon.service.records import (
     CALL_MARK,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from agentcg.daemon.engine import Owner
-from agentcg.daemon.service.counts import NOTHING
+from agentcg.daemon.service.accounts.counts import NOTHING
 from agentcg.daemon.service.kept import Kept
 from agentcg.daemon.service.state import EndedCall, LiveCall, LiveSession
 from agentcg.errors import NotFound

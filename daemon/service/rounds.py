@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from agentcg.daemon.service import tasks
+from agentcg.daemon.service.host import tasks
 
 _STEPS = 32  # between two looks at requests
 

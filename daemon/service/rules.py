@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentcg.daemon.service.hostview import Memory
+from agentcg.daemon.service.host.hostview import Memory
 from agentcg.errors import AgentcgError
 from agentcg.policies import DEFAULT, HostRule, Policy, load
 

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agentcg.cgroups.knobs import MEMORY_EVENTS
-from agentcg.daemon.service import measure, views
+from agentcg.daemon.service import views
+from agentcg.daemon.service.accounts import measure
+from agentcg.daemon.service.calls.endings import Endings
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.endings import Endings
-from agentcg.daemon.service.grants import Grants
-from agentcg.daemon.service.intents import Intents
-from agentcg.daemon.service.ladder_load import note_peak
+from agentcg.daemon.service.enforce.grants import Grants
+from agentcg.daemon.service.enforce.ladder_load import note_peak
+from agentcg.daemon.service.intents.intents import Intents
 from agentcg.daemon.service.sessions import Sessions
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import AgentcgError, CgroupGone

@@ -13,41 +13,42 @@ from agentcg.cgroups import Watcher, find_mount
 from agentcg.daemon.messages import (
     Control,
 )
-from agentcg.daemon.service import bounds, tasks
-from agentcg.daemon.service.adopting import Adopting
-from agentcg.daemon.service.by_hand import ByHand
-from agentcg.daemon.service.calls import Calls
+from agentcg.daemon.service import bounds
+from agentcg.daemon.service.accounts.history import History
+from agentcg.daemon.service.accounts.tracking import Tracking
+from agentcg.daemon.service.calls.by_hand import ByHand
+from agentcg.daemon.service.calls.calls import Calls
+from agentcg.daemon.service.calls.endings import Endings
+from agentcg.daemon.service.calls.forecasts import Forecasts
 from agentcg.daemon.service.clock import CLOCK
 from agentcg.daemon.service.controls import controls, detection
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.detecting import Detecting
-from agentcg.daemon.service.endings import Endings
-from agentcg.daemon.service.forecasts import Forecasts
-from agentcg.daemon.service.found import Found
-from agentcg.daemon.service.grants import Grants
-from agentcg.daemon.service.history import History
-from agentcg.daemon.service.hooks import Hooks
-from agentcg.daemon.service.idle import IdleWindows
-from agentcg.daemon.service.intents import Intents
-from agentcg.daemon.service.ladder import Ladder
-from agentcg.daemon.service.ladder_load import Loads
-from agentcg.daemon.service.leases import Leases
-from agentcg.daemon.service.mover import Mover
+from agentcg.daemon.service.detection.adopting import Adopting
+from agentcg.daemon.service.detection.detecting import Detecting
+from agentcg.daemon.service.detection.found import Found
+from agentcg.daemon.service.detection.hooks import Hooks
+from agentcg.daemon.service.enforce.grants import Grants
+from agentcg.daemon.service.enforce.idle import IdleWindows
+from agentcg.daemon.service.enforce.ladder import Ladder
+from agentcg.daemon.service.enforce.ladder_load import Loads
+from agentcg.daemon.service.enforce.leases import Leases
+from agentcg.daemon.service.enforce.release import release_all
+from agentcg.daemon.service.enforce.shares import Shares
+from agentcg.daemon.service.host import tasks
+from agentcg.daemon.service.host.mover import Mover
+from agentcg.daemon.service.host.policy_watch import PolicyWatch
+from agentcg.daemon.service.host.pressure import PressureWatch
+from agentcg.daemon.service.host.root import Root
+from agentcg.daemon.service.intents.intents import Intents
 from agentcg.daemon.service.news import BpfNews, FileNews
 from agentcg.daemon.service.overview import Overview
 from agentcg.daemon.service.past import Past
-from agentcg.daemon.service.policy_watch import PolicyWatch
-from agentcg.daemon.service.pressure import PressureWatch
 from agentcg.daemon.service.reconcile import Reconciler
-from agentcg.daemon.service.release import release_all
-from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.sampling import Sampling
-from agentcg.daemon.service.scheduling import Scheduling
+from agentcg.daemon.service.scheduler.scheduling import Scheduling
 from agentcg.daemon.service.sessions import Sessions
-from agentcg.daemon.service.shares import Shares
 from agentcg.daemon.service.state import LiveCall, LiveSession
-from agentcg.daemon.service.tracking import Tracking
 from agentcg.errors import StartupError
 from agentcg.policies.signatures import Signatures
 

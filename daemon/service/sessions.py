@@ -15,15 +15,16 @@ from agentcg.cgroups import find_mount
 from agentcg.cgroups.origin import origin
 from agentcg.daemon.engine import wanted
 from agentcg.daemon.messages import OpenSession, Session, SessionList
-from agentcg.daemon.service import bounds, measure, totals, views
+from agentcg.daemon.service import bounds, views
+from agentcg.daemon.service.accounts import measure, totals
+from agentcg.daemon.service.calls.endings import Endings
 from agentcg.daemon.service.clock import CLOCK
-from agentcg.daemon.service.containers import describe
 from agentcg.daemon.service.core import Core, new_id
-from agentcg.daemon.service.endings import Endings
-from agentcg.daemon.service.grants import Grants
+from agentcg.daemon.service.enforce.grants import Grants
+from agentcg.daemon.service.host.containers import describe
+from agentcg.daemon.service.host.mover import Mover
+from agentcg.daemon.service.host.peers import Peer, cgroup_of, held_processes, may_act, user_name
 from agentcg.daemon.service.limits import cpu_weight, runtime_limits, session_limits
-from agentcg.daemon.service.mover import Mover
-from agentcg.daemon.service.peers import Peer, cgroup_of, held_processes, may_act, user_name
 from agentcg.daemon.service.records import (
     RUNTIME,
     SESSION_MARK,

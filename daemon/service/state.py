@@ -19,7 +19,7 @@ from agentcg.daemon.messages import (
     Intent,
     Phase,
 )
-from agentcg.daemon.service.counts import NOTHING, Counted
+from agentcg.daemon.service.accounts.counts import NOTHING, Counted
 from agentcg.daemon.service.records import CallRecord, ServerRecord, SessionRecord
 
 ACTIONS_KEPT = 64

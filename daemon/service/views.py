@@ -26,7 +26,7 @@ from agentcg.daemon.engine.occupancy import Occupant
 from agentcg.daemon.engine.timeline import held_back
 from agentcg.daemon.messages import Account, BeginCall, Feedback
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.hostview import Memory
+from agentcg.daemon.service.host.hostview import Memory
 from agentcg.daemon.service.state import LiveCall, LiveSession
 
 

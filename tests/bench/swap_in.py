@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from agentcg.daemon.policybench.zram import swap_on_zram
-from agentcg.daemon.service.swapin import swap_in
+from agentcg.daemon.service.host.swapin import swap_in
 
 HELD_MIB = 200
 WAYS = ("kept", "taken", "brought back")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentcg.cgroups import Cgroup
-from agentcg.daemon.service.release import LADDER_MARK
+from agentcg.daemon.service.enforce.release import LADDER_MARK
 from cgroup_support import process, until
 from daemon_support import Daemon, as_user, fresh, own_daemon
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agentcg.daemon.service.peers import cgroup_of
+from agentcg.daemon.service.host.peers import cgroup_of
 from cgroup_support import own_cgroup, process
 from daemon_support import Daemon, as_user, fresh, own_daemon
 

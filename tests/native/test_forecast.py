@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from agentcg.daemon.engine.forecast import Sample
 from agentcg.daemon.messages import BeginCall, EndCall, ForecastQuery, OpenSession
-from agentcg.daemon.service.history import History
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.accounts.history import History
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import EndedCall

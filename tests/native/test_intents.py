@@ -25,8 +25,8 @@ from agentcg.daemon.messages import (
     Priority,
 )
 from agentcg.daemon.service import bounds
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveSession

@@ -13,10 +13,10 @@ import pytest
 
 from agentcg.daemon.engine.ladder_model import Load, SessionLoad
 from agentcg.daemon.messages import BeginCall, Call, EndCall, OpenSession
-from agentcg.daemon.service.ladder_load import Loads
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.release import LADDER_MARK
-from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.enforce.ladder_load import Loads
+from agentcg.daemon.service.enforce.release import LADDER_MARK
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveCall

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agentcg.cgroups import Cgroup
-from agentcg.daemon.service.release import LADDER_MARK
+from agentcg.daemon.service.enforce.release import LADDER_MARK
 from cgroup_support import process, until
 from daemon_support import Daemon, own_daemon
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from agentcg.daemon.messages import BeginCall, Call, EndCall, OpenSession
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.learning import HISTORY
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from cgroup_support import own_cgroup

@@ -27,8 +27,8 @@ from agentcg.daemon.messages import (
 )
 from agentcg.daemon.service import bounds
 from agentcg.daemon.service.clock import CLOCK
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.root import Root
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.host.root import Root
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.service import Service
 from agentcg.daemon.service.state import LiveCall

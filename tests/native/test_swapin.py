@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agentcg.daemon.service.swapin import _advise_all, _pieces, _ranges, swap_in
+from agentcg.daemon.service.host.swapin import _advise_all, _pieces, _ranges, swap_in
 from cgroup_support import process
 
 

@@ -87,6 +87,19 @@ ALLOWED: dict[str, set[str]] = {
     | {"agentcg.policies", "agentcg.daemon.engine", "agentcg.daemon.replay"},
 }
 
+# The rooms of the service, and the rooms that each may import. What lies beside them is shared.
+SERVICE = "agentcg.daemon.service"
+BELOW = {"host", "accounts"}
+ROOMS: dict[str, set[str]] = {
+    "accounts": set(),
+    "host": {"accounts"},
+    "intents": BELOW,
+    "enforce": BELOW,
+    "scheduler": BELOW,
+    "calls": BELOW | {"intents", "enforce"},
+    "detection": BELOW | {"intents", "calls"},
+}
+
 # Third-party packages that belong to one layer. What is not listed may be used anywhere.
 HOMES = {
     "aiohttp": {"agentcg.daemon.api", "agentcg.daemon.main"},
@@ -157,6 +170,26 @@ def test_imports_point_downwards(module: str, path: Path) -> None:
         if home is not None and own not in home:
             wrong.append(f"{path}:{line}: {name.partition('.')[0]} belongs to {sorted(home)}")
     assert not wrong, "\n".join(wrong)
+
+
+def room_of(module: str) -> str | None:
+    """The room of the service that `module` lies in."""
+    inside = module.removeprefix(f"{SERVICE}.").partition(".")[0]
+    return inside if module.startswith(f"{SERVICE}.") and inside in ROOMS else None
+
+
+def test_every_folder_of_the_service_is_a_room_with_a_rule() -> None:
+    """A new folder needs a line of its own."""
+    folders = {path.parent.name for path in (SOURCES / "daemon/service").glob("*/__init__.py")}
+    assert folders == set(ROOMS)
+
+
+@pytest.mark.parametrize(("module", "path"), [(m, p) for m, p in modules() if room_of(m)], ids=str)
+def test_rooms_of_the_service_know_each_other_in_one_direction(module: str, path: Path) -> None:
+    """A room imports only those below it."""
+    own = str(room_of(module))
+    others = {room_of(name) for _, name in imports(module, path)} - {own, None}
+    assert others <= ROOMS[own]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from agentcg.daemon.api.bounds import METRICS_SESSIONS_MAX
 from agentcg.daemon.api.metrics import SessionFigures
 from agentcg.daemon.messages import Delayed, Scheduled
-from agentcg.daemon.service.counts import Counted, Counts
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.accounts.counts import Counted, Counts
+from agentcg.daemon.service.host.peers import Peer
 
 RAN = Scheduled(run_us=1_200_000, wait_us=300_000, waits=4, longest_wait_us=200_000, boosts=14)
 HELD = Delayed(count=3, total_us=410_000, longest_us=200_000, overshoot_bytes=12 << 20)

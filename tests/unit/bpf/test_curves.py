@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agentcg.bpf.curves import Curve, Point, curve_of
 from agentcg.bpf.records import CurveRecord
-from agentcg.daemon.service.curves import pack, unpack
+from agentcg.daemon.service.accounts.curves import pack, unpack
 from support.examples import NOW, a_call
 
 

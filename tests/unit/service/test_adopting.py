@@ -11,9 +11,9 @@ import pytest
 
 from agentcg.cgroups import find_mount
 from agentcg.daemon.messages import OpenSession
-from agentcg.daemon.service import adopting as module
-from agentcg.daemon.service.adopting import Adopting
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.detection import adopting as module
+from agentcg.daemon.service.detection.adopting import Adopting
+from agentcg.daemon.service.host.peers import Peer
 
 AGENT, SHELL, CALL, OTHER, CONTAINED, GONE = range(100, 106)
 MOUNT = str(find_mount().path)

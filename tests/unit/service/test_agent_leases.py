@@ -18,9 +18,9 @@ from agentcg.cgroups import MAX, Cgroup, Limits
 from agentcg.cgroups.values import MemoryEvents
 from agentcg.daemon.engine.ladder_model import Load
 from agentcg.daemon.messages import MemoryWait
-from agentcg.daemon.service.agent_leases import AgentLeases
-from agentcg.daemon.service.ladder_apply import Done, Hands
-from agentcg.daemon.service.measure import memory_wait
+from agentcg.daemon.service.accounts.measure import memory_wait
+from agentcg.daemon.service.enforce.agent_leases import AgentLeases
+from agentcg.daemon.service.enforce.ladder_apply import Done, Hands
 from agentcg.daemon.service.records import SessionRecord
 from agentcg.daemon.service.registry import Registry
 from agentcg.daemon.service.state import LiveSession

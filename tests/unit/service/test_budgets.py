@@ -10,8 +10,8 @@ import pytest
 
 from agentcg.bpf.budgets import Delays
 from agentcg.daemon.messages import Delayed
-from agentcg.daemon.service.budgets import Budgets, budget_of
-from agentcg.daemon.service.counts import Tally
+from agentcg.daemon.service.accounts.counts import Tally
+from agentcg.daemon.service.scheduler.budgets import Budgets, budget_of
 from agentcg.errors import BpfError
 
 MIB = 1 << 20

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agentcg.daemon.messages import Grant
-from agentcg.daemon.service.by_hand import ByHand
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.calls.by_hand import ByHand
+from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.records import HAND_MARK, CallRecord
 from agentcg.daemon.service.state import LiveCall
 from agentcg.errors import AgentcgError, CgroupError, CgroupGone, Conflict

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcg.cgroups.origin import origin
-from agentcg.daemon.service.containers import UNKNOWN, Described, describe, docker, oci, podman
+from agentcg.daemon.service.host.containers import UNKNOWN, Described, describe, docker, oci, podman
 
 ID = "4f2a" * 16
 ME = os.getuid()

@@ -8,7 +8,7 @@ import pytest
 from agentcg.bpf.budgets import Delays
 from agentcg.bpf.scheduler import CpuUse
 from agentcg.daemon.messages import Delayed, Scheduled
-from agentcg.daemon.service.counts import (
+from agentcg.daemon.service.accounts.counts import (
     Counted,
     Counts,
     Tally,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from agentcg.daemon.service.due import Due
+from agentcg.daemon.service.intents.due import Due
 
 SESSION: Any = SimpleNamespace(closed=False, uid=1)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from agentcg.daemon.service.favours import Favours
+from agentcg.daemon.service.scheduler.favours import Favours
 from agentcg.errors import BpfError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from agentcg.daemon.engine.sights import Began, Key
 from agentcg.daemon.messages import Grant
-from agentcg.daemon.service.found import Found
+from agentcg.daemon.service.detection.found import Found
 from agentcg.daemon.service.records import CallRecord
 from agentcg.daemon.service.state import LiveCall
 from support.clock import settled

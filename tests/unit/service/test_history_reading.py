@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentcg.daemon.history import Found, Wanted
-from agentcg.daemon.service.history import History
+from agentcg.daemon.service.accounts.history import History
 from agentcg.errors import LimitExceeded
 
 UID, OTHER = 4301, 4302
@@ -37,7 +37,7 @@ async def test_searches_that_wait_are_bounded(
 ) -> None:
     """A user's that is one too many is refused at once, others' are not; when one is over there is
     a place again."""
-    monkeypatch.setattr("agentcg.daemon.service.history.SEARCHES_PER_UID_MAX", 1)
+    monkeypatch.setattr("agentcg.daemon.service.accounts.history.SEARCHES_PER_UID_MAX", 1)
     history = History(tmp_path)
     history.start()
     over = threading.Event()

@@ -11,8 +11,8 @@ import pytest
 
 from agentcg.daemon.hooks import Event
 from agentcg.daemon.messages import BeginCall
-from agentcg.daemon.service.hooks import Hooks, name_of
-from agentcg.daemon.service.peers import Peer
+from agentcg.daemon.service.detection.hooks import Hooks, name_of
+from agentcg.daemon.service.host.peers import Peer
 
 PEER = Peer(1000, 1, False, lambda: None)
 EVENT = Event("begin", "PreToolUse", "c", tool="Bash", command="make", reference="toolu_1")

@@ -11,9 +11,9 @@ import pytest
 from agentcg.cgroups.knobs import CPU_STAT, MEMORY_CURRENT
 from agentcg.cgroups.values import MemoryStat
 from agentcg.daemon.messages import Intent
-from agentcg.daemon.service import idle as module
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.idle import IdleWindows
+from agentcg.daemon.service.enforce import idle as module
+from agentcg.daemon.service.enforce.idle import IdleWindows
 from agentcg.policies import IdleRule
 
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentcg.daemon.service import bounds
-from agentcg.daemon.service.intents_bounds import InLine, keep_pace
+from agentcg.daemon.service.intents.bounds import InLine, keep_pace
 from agentcg.errors import LimitExceeded
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from agentcg.daemon.messages import DeclareIntent, Intent, SecondsQuantiles, SizeQuantiles
-from agentcg.daemon.service.intents_check import check, check_order
+from agentcg.daemon.service.intents.check import check, check_order
 from agentcg.errors import InvalidInput
 
 MIB = 1 << 20

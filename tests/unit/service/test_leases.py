@@ -13,8 +13,8 @@ from agentcg.cgroups import Limits
 from agentcg.cgroups.values import MemoryEvents, MemoryStat
 from agentcg.daemon.engine.ladder_model import TUNING, Load
 from agentcg.daemon.messages import Grant
-from agentcg.daemon.service.ladder_apply import _shorten
-from agentcg.daemon.service.leases import Leases
+from agentcg.daemon.service.enforce.ladder_apply import _shorten
+from agentcg.daemon.service.enforce.leases import Leases
 from agentcg.daemon.service.records import CallRecord
 from agentcg.daemon.service.registry import Registry
 from agentcg.daemon.service.state import LiveCall
@@ -110,7 +110,7 @@ class World:
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is told: the record of a call is another test's matter."""
-    monkeypatch.setattr("agentcg.daemon.service.leases.audit.leased", lambda *_: None)
+    monkeypatch.setattr("agentcg.daemon.service.enforce.leases.audit.leased", lambda *_: None)
     monkeypatch.setattr(Registry, "commit", lambda *_: None)
 
 

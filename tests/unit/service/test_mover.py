@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentcg.daemon.service import mover
-from agentcg.daemon.service.mover import Mover
+from agentcg.daemon.service.host import mover
+from agentcg.daemon.service.host.mover import Mover
 from agentcg.errors import AgentcgError, CgroupError, CgroupGone, Conflict, InvalidInput
 
 

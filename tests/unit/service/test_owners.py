@@ -12,7 +12,7 @@ from msgspec import structs
 
 from agentcg.daemon.engine import Owner
 from agentcg.daemon.messages import Grant
-from agentcg.daemon.service.ladder_load import Loads
+from agentcg.daemon.service.enforce.ladder_load import Loads
 from agentcg.daemon.service.records import CallRecord, SessionRecord
 from agentcg.daemon.service.registry import Registry
 from agentcg.daemon.service.state import LiveCall, LiveSession

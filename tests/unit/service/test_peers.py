@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from agentcg.daemon.messages import DeclareIntent
-from agentcg.daemon.service.intents import HOLDS_S, holds_s
-from agentcg.daemon.service.peers import (
+from agentcg.daemon.service.host.peers import (
     Peer,
     has_exited,
     held_processes,
@@ -20,6 +19,7 @@ from agentcg.daemon.service.peers import (
     real_uid,
     require_admin,
 )
+from agentcg.daemon.service.intents.intents import HOLDS_S, holds_s
 from agentcg.errors import Forbidden, InvalidInput
 from cgroup_support import process
 from support.descriptors import open_files

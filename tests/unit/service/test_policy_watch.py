@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcg.daemon.service.policy_watch import PolicyWatch
+from agentcg.daemon.service.host.policy_watch import PolicyWatch
 
 
 class Watching:
@@ -91,7 +91,7 @@ async def test_changes_without_an_end_are_told_all_the_same(
     watching: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is written all the time does not keep what is in it from being read."""
-    monkeypatch.setattr("agentcg.daemon.service.policy_watch.LONGEST_S", 0.3)
+    monkeypatch.setattr("agentcg.daemon.service.host.policy_watch.LONGEST_S", 0.3)
     watching.directory.mkdir(parents=True)
     await watching.tells()
     told = asyncio.create_task(watching.tells())

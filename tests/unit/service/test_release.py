@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentcg.daemon.service import release
+from agentcg.daemon.service.enforce import release
 from agentcg.errors import AgentcgError
 
 

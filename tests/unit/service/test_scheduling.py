@@ -15,9 +15,9 @@ import pytest
 
 from agentcg.bpf.memcg_ops import FORMS, Form
 from agentcg.cgroups import Cgroup
-from agentcg.daemon.service import memcg, scheduling
-from agentcg.daemon.service.memcg import KernelDelay
-from agentcg.daemon.service.scheduling import Scheduling
+from agentcg.daemon.service.scheduler import memcg, scheduling
+from agentcg.daemon.service.scheduler.memcg import KernelDelay
+from agentcg.daemon.service.scheduler.scheduling import Scheduling
 from agentcg.errors import BpfError
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agentcg.cgroups import Limits
+from agentcg.daemon.service.enforce.shares import Shares
 from agentcg.daemon.service.records import SessionRecord
 from agentcg.daemon.service.registry import Registry
-from agentcg.daemon.service.shares import Shares
 from agentcg.daemon.service.state import LiveSession
 from agentcg.errors import CgroupError, CgroupGone
 

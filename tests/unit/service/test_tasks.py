@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from agentcg.daemon.service import tasks
+from agentcg.daemon.service.host import tasks
 
 
 async def fails() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 
-from agentcg.daemon.service.threads import NICE, workers
+from agentcg.daemon.service.host.threads import NICE, workers
 
 
 def _nice() -> int:

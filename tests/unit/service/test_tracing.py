@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentcg.bpf.turns import Turn
-from agentcg.daemon.service.peers import Peer
-from agentcg.daemon.service.tracing import Tracing
+from agentcg.daemon.service.host.peers import Peer
+from agentcg.daemon.service.scheduler.tracing import Tracing
 from agentcg.errors import Conflict, Forbidden
 
 ROOT, ALICE = (Peer(uid, 1, uid == 0, lambda: None) for uid in (0, 1000))
