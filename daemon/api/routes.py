@@ -147,6 +147,7 @@ async def _hook(x: Exchange) -> Result:
     return await x.service.hooks.told(
         x.peer, x.path["client"], event_of(_taken(x)),
         session=x.query.session, wait_s=x.query.wait_s, stay=x.query.stay,
+        abandoned=x.is_abandoned(),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from agentcg import native
+from agentcg.daemon.service.hooks import name_of
 from daemon_support import PATIENCE_S, Daemon, fresh, own_daemon
 from support.scripted_daemon import Received, ScriptedDaemon
 
@@ -206,6 +207,23 @@ def test_daemon_that_hangs(program: list[str], tmp_path: Path, words: list[str])
         listener.bind(str(tmp_path / "s"))
         listener.listen()
         assert run(program, tmp_path / "s", event("PreToolUse", "c"), *words) == QUIET
+
+
+def test_hook_that_gave_up_leaves_nothing_behind(program: list[str], daemon: Daemon) -> None:
+    """Its client has gone on without it: no call holds a grant that nobody enters, and no session
+    is opened for an agent that cannot be seen any more. What has ended is ended all the same."""
+    conversation, later = fresh("h"), fresh("h")
+    assert run(program, daemon.path, event("SessionStart", conversation)) == QUIET
+    assert run(program, daemon.path, event("PreToolUse", conversation)) == QUIET
+    second = {"tool_use_id": "toolu_2"}
+    with daemon.standing_still():
+        assert run(program, daemon.path, event("PostToolUse", conversation)) == QUIET
+        assert run(program, daemon.path, event("PreToolUse", conversation, **second)) == QUIET
+        assert run(program, daemon.path, event("PreToolUse", later)) == QUIET
+    assert run(program, daemon.path, event("PostToolUse", conversation, **second)) == QUIET
+    calls = daemon.get(f"/v1/calls?session={name_of('claude-code', conversation)}")["calls"]
+    assert [(call["reference"], call["state"]) for call in calls] == [("toolu_1", "ended")]
+    assert daemon.ask("GET", f"/v1/sessions/{name_of('claude-code', later)}").status == 404
 
 
 @pytest.mark.parametrize(

@@ -71,14 +71,17 @@ class Hooks:
 
     async def told(
         self, peer: Peer, client: str, event: Event, *, session: str | None, wait_s: float,
-        stay: bool,
+        stay: bool, abandoned: bool = False,
     ) -> HookAnswer | None:  # fmt: skip
         """Do what follows from an event of `client`; what to tell its model, if anything.
 
         `session`: the name of the agent's session, where it has been given one. `stay`: leave
-        the agent in the cgroup that it is in.
+        the agent in the cgroup that it is in. `abandoned`: the hook has given up, its client goes
+        on without it, and whose child it was cannot be seen: nothing is begun or opened.
         """
         if event.kind == "other":
+            return None
+        if abandoned and (event.kind == "begin" or not self._is_known(client, event, session)):
             return None
         if event.kind == "closed":
             await self._closed(peer, client, event, session)
@@ -146,6 +149,10 @@ class Hooks:
             session.record = msgspec.structs.replace(session.record, distant=True)
             session.cgroup.set_attr(SESSION_MARK, encode(session.record))
         return session
+
+    def _is_known(self, client: str, event: Event, named: str | None) -> bool:
+        """Whether there is a session of the agent's by name."""
+        return (named or name_of(client, event.conversation)) in self._core.registry.sessions
 
     def _agent(self, peer: Peer, client: str) -> int | None:
         """The agent that the peer is a hook of: the nearest ancestor that its signature fits."""
