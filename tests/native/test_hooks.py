@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agentcg import native
-from agentcg.daemon.service.hooks import name_of
+from agentcg.daemon.service.detection.hooks import name_of
 from daemon_support import PATIENCE_S, Daemon, fresh, own_daemon
 from support.scripted_daemon import Received, ScriptedDaemon
 
