@@ -43,10 +43,10 @@ _value, _weight = itemgetter(0), itemgetter(1)
 
 
 class Sample(NamedTuple):
-    """A call that has ended."""
+    """A call that has ended. `peak_bytes`: None where memory was not counted."""
 
     wall_s: float
-    peak_bytes: int
+    peak_bytes: int | None
 
 
 class Spread(NamedTuple):
@@ -107,16 +107,17 @@ def forecast(
     `assumed_bytes`: need by the policy; `held_bytes`: the most that the call has held so far.
     """
     assumed = assumed_bytes or PRIOR_BYTES
-    weighted = [(wall, peak, FADING**age) for age, (wall, peak) in enumerate(reversed(own))]
+    weighted = [(*sample, FADING**age) for age, sample in enumerate(reversed(own))]
     if others:
         each = POOL_WEIGHT / len(others)
-        weighted += [(wall, peak, each) for wall, peak in others]
+        weighted += [(*sample, each) for sample in others]
     weighted += [(wall, int(assumed * share), weight) for wall, share, weight in _PRIOR]
     left = [one for one in weighted if one[0] > elapsed_s]
     walls = [(wall - elapsed_s, weight) for wall, _, weight in left]
     peaks: list[tuple[float, float]] = [
-        (peak, weight) for _, peak, weight in left or weighted if peak >= held_bytes
-    ]
+        (peak, weight) for _, peak, weight in left or weighted
+        if peak is not None and peak >= held_bytes
+    ]  # fmt: skip
     if elapsed_s > 0:
         walls += [
             (min(elapsed_s * (times - 1), WALL_MAX_S), LINDY_WEIGHT * weight)

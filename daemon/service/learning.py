@@ -29,21 +29,21 @@ def learn(future: Future, call: LiveCall, usage: Usage, reason: EndReason, now: 
     held = history.held_peak_bytes(usage.memory_peak, _cache_bytes(usage), call.held_peak_bytes)
     record, session = call.record, call.session
     call.held_peak_bytes = held
-    if reason not in _TELLING or held is None or record.shared:
+    if reason not in _TELLING or record.shared:
         return
     failed = reason == "oom" or call.killed is not None
     if not failed and (call.cancelled or (record.exit_status or 0) > _BY_SIGNAL):
         return  # cut short: it may have needed more
-    declared = record.grant.source in ("declared", "intent")
-    outcome = history.Outcome(
-        record.tool, record.category, held, failed,
-        record.grant.declared_bytes if declared else None,
-        None if record.ended_at is None else max(record.ended_at - record.begun_at, 0.0),
-        record.grant.declared_s,
-    )  # fmt: skip
-    remember(session, history.learn(session.history, outcome, now))
-    if not failed and outcome.wall_s is not None:
-        future.learn(record.client, record.category, Sample(outcome.wall_s, held))
+    wall_s = None if record.ended_at is None else max(record.ended_at - record.begun_at, 0.0)
+    if held is not None:
+        declared = record.grant.source in ("declared", "intent")
+        outcome = history.Outcome(
+            record.tool, record.category, held, failed,
+            record.grant.declared_bytes if declared else None, wall_s, record.grant.declared_s,
+        )  # fmt: skip
+        remember(session, history.learn(session.history, outcome, now))
+    if not failed and wall_s is not None:
+        future.learn(record.client, record.category, Sample(wall_s, held))
 
 
 def remember(session: LiveSession, past: history.History) -> None:

@@ -70,10 +70,9 @@ def _view(of: _Of, elapsed_s: float, held_bytes: int | None, found: Found) -> Fo
 
 def _told(call: Call) -> tuple[str | None, Category, Sample] | None:
     """What an ended call says about others: its client, its category, and what it took."""
-    held = call.held_peak_bytes
-    if call.end_reason not in _WHOLE or held is None or call.shared:
+    if call.end_reason not in _WHOLE or call.shared:
         return None
-    return call.client, call.category, Sample(call.account.wall_s, held)
+    return call.client, call.category, Sample(call.account.wall_s, call.held_peak_bytes)
 
 
 class Forecasts:

@@ -63,6 +63,15 @@ def test_nothing_known_is_what_the_policy_assumes() -> None:
     assert forecast([], [], 250 * MIB).peak_bytes.p99 == 250 * MIB
 
 
+def test_calls_whose_memory_was_not_counted_tell_their_time() -> None:
+    """The peak is what the policy assumes, or what others held; never less than is held."""
+    blind = [Sample(9.0, None)] * 16
+    assert forecast([], blind, 250 * MIB).remaining_s.p50 == 9.0
+    assert forecast([], blind, 250 * MIB).peak_bytes.p99 == 250 * MIB
+    assert forecast([QUICK] * 16, blind, None).peak_bytes.p50 == 20 * MIB
+    assert forecast([], blind, None, elapsed_s=1.0, held_bytes=MIB).peak_bytes.p50 >= MIB
+
+
 def test_a_kind_keeps_times_beside_peaks() -> None:
     """Calls as a session's history has them; an older one without times says nothing."""
     past = learn(EMPTY, Outcome("Bash", "test", 20 * MIB, wall_s=1.5), 0.0)
