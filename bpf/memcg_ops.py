@@ -72,6 +72,12 @@ def form_in(kernel: btf.Btf) -> Form | str:
     return known or f"this kernel's {OPS} has a form that is not known: {', '.join(members)}"
 
 
+def layout(kernel: btf.Btf, form: Form) -> tuple[int, dict[str, int]]:
+    """How large the kernel's map value is, and where in it each member of the form stands."""
+    offsets = {member: kernel.offset(_VALUE, f"data.{member}") for member in form.members}
+    return kernel.size(_VALUE), offsets
+
+
 def map_value(size: int, programs: Mapping[int, int]) -> bytes:
     """The value of a struct_ops map of so many bytes: descriptors of programs, by offset."""
     value = bytearray(size)
@@ -168,11 +174,8 @@ def _attach(opened: Object, form: Form, cgroup_fd: int) -> int:
     """A descriptor of the link. libbpf attaches struct_ops to no cgroup, so bpf(2) is called here;
     the map's value, which libbpf would write, is written here, too."""
     with btf.Btf.vmlinux() as kernel:
-        size = kernel.size(_VALUE)
-        programs = {
-            kernel.offset(_VALUE, f"data.{member}"): opened.program_fd(form.program(member))
-            for member in form.members
-        }
+        size, offsets = layout(kernel, form)
+    programs = {at: opened.program_fd(form.program(member)) for member, at in offsets.items()}
     value = (ctypes.c_char * size).from_buffer_copy(map_value(size, programs))
     ops = opened.map(form.ops, ctypes.c_uint32, type(value))
     try:

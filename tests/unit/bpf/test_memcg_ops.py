@@ -4,18 +4,55 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentcg.bpf import memcg_ops
+from agentcg.bpf import memcg_ops, objects
 from agentcg.bpf.btf import Btf, Member
-from agentcg.bpf.memcg_ops import FORMS, OPS, Form, form_in, map_value
+from agentcg.bpf.memcg_ops import FORMS, OPS, Form, form_in, layout, map_value
 from agentcg.bpf.objects import object_path
 from agentcg.errors import BpfError
 
 DELAY, CHARGE = FORMS
 ONLINE = ("handle_cgroup_online", "handle_cgroup_offline")
+# The structure as the patches have it: series 3 to 6 with the first form, 7 with the second.
+PATCHES = {
+    "delay": """
+    void (*handle_cgroup_online)(struct mem_cgroup *memcg);
+    void (*handle_cgroup_offline)(struct mem_cgroup *memcg);
+    bool (*below_low)(struct mem_cgroup *memcg);
+    bool (*below_min)(struct mem_cgroup *memcg);
+    unsigned int (*get_high_delay_ms)(struct mem_cgroup *memcg);
+""",
+    "charge": """
+    void (*handle_cgroup_online)(struct mem_cgroup *memcg);
+    void (*handle_cgroup_offline)(struct mem_cgroup *memcg);
+    bool (*below_low)(struct mem_cgroup *memcg, unsigned long elow, unsigned long usage);
+    bool (*below_min)(struct mem_cgroup *memcg, unsigned long emin, unsigned long usage);
+    unsigned int (*memcg_charged)(struct mem_cgroup *memcg, unsigned int nr_pages);
+    void (*memcg_uncharged)(struct mem_cgroup *memcg, unsigned int nr_pages);
+""",
+}
+# What a kernel with the patches describes in its BTF; compiled with our programs, whose
+# declarations have to be the same.
+KERNEL = """
+#include "memcg_ops.bpf.c"
+struct memcg_bpf_ops {{ {members} }};
+struct bpf_struct_ops_common_value {{ int refcnt; int state; }};
+struct bpf_struct_ops_memcg_bpf_ops {{
+    struct bpf_struct_ops_common_value common;
+    struct memcg_bpf_ops data __attribute__((aligned(64)));
+}};
+struct bpf_struct_ops_memcg_bpf_ops described;
+#define MEMBER(type, name) typeof(((struct type *)0)->name)
+"""
+SAME = """
+_Static_assert(__builtin_types_compatible_p(
+    MEMBER(memcg_bpf_ops, {member}), MEMBER(memcg_bpf_ops___{form}, {member})), "{member}");
+"""
 
 
 class Kernel:
@@ -130,3 +167,27 @@ def test_programs_stand_where_the_kernel_has_its_members() -> None:
     """The value of the map is empty but for the descriptors, at the kernel's offsets."""
     value = map_value(48, {16: 7, 40: 9})
     assert struct.unpack("=6Q", value) == (0, 0, 7, 0, 0, 9)
+
+
+def patched_kernel(form: Form, directory: Path) -> Btf:
+    """Type information of a kernel that is built with the patches of this form."""
+    code = KERNEL.format(members=PATCHES[form.name])
+    code += "".join(SAME.format(form=form.name, member=member) for member in form.members)
+    found = objects.compiler()
+    assert found is not None
+    made = directory / "kernel.o"
+    command = [found[0], "-target", "bpf", "-g", "-O2", "-I", str(objects.DIRECTORY)]
+    command += ["-x", "c", "-c", "-o", str(made), "-"]
+    subprocess.run(command, input=code, text=True, check=True)
+    return Btf.of_object(made)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_kernel_with_the_patches_has_the_form_where_we_write(form: Form, tmp_path: Path) -> None:
+    """Of types as such a kernel describes them: the form is found, its members are declared here
+    as they are there, and stand in the map's value behind the kernel's own part."""
+    with patched_kernel(form, tmp_path) as kernel:
+        assert form_in(kernel) == form
+        size, offsets = layout(kernel, form)
+    assert size == 128
+    assert offsets == {member: 64 + 8 * (2 + n) for n, member in enumerate(form.members)}
