@@ -13,8 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-import psutil
-
 from agentcg.cgroups import Cgroup
 from agentcg.cgroups.knobs import CPU_STAT, MEMORY_CURRENT, MEMORY_RECLAIM
 from agentcg.cgroups.usage import MEMORY_STAT
@@ -22,6 +20,7 @@ from agentcg.daemon.engine import idle
 from agentcg.daemon.engine.intents import starts_at
 from agentcg.daemon.service.accounts import measure
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.host.hostview import Memory
 from agentcg.daemon.service.host.swapin import swap_in
 from agentcg.daemon.service.host.threads import workers
 from agentcg.daemon.service.state import LiveSession
@@ -72,7 +71,7 @@ class IdleWindows:
         if window is None or not window.began_bytes or window.back or session in self._pending:
             return
         with suppress(CgroupGone):
-            self._look_at(session, self._core.policy.policy.idle, _swap_free_bytes())
+            self._look_at(session, self._core.policy.policy.idle, Memory.read().swap_free)
 
     def _look_by_policy(self) -> bool:
         rule = self._core.policy.policy.idle
@@ -93,7 +92,7 @@ class IdleWindows:
         start = self._turn if self._turn < len(sessions) else 0
         chosen = sessions[start : start + SESSIONS_PER_LOOK]
         self._turn = start + len(chosen)
-        swap_free = _swap_free_bytes() if chosen else 0
+        swap_free = Memory.read().swap_free if chosen else 0
         for session in chosen:
             if session not in self._pending:
                 with suppress(CgroupGone):
@@ -221,7 +220,3 @@ def _ask_back(own: Cgroup, size_bytes: int, swappiness: int | None) -> None:
         if swappiness is None or error.knob != MEMORY_RECLAIM:
             raise
         own.reclaim(size_bytes)
-
-
-def _swap_free_bytes() -> int:
-    return int(psutil.swap_memory().free)

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-import psutil
-
 from agentcg.cgroups.knobs import MEMORY_CURRENT
 from agentcg.daemon.engine import leases
 from agentcg.daemon.engine.ladder_model import MIB, CallLoad, Load, SessionLoad
 from agentcg.daemon.service.accounts import measure
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.host.hostview import Memory
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import CgroupGone
 
@@ -46,15 +45,15 @@ class Loads:
         held, current = measure.held_now(cgroup), cgroup.get(MEMORY_CURRENT)
         if held is None or current is None:
             return None
-        pressure = cgroup.pressure("memory")
-        self._available = int(psutil.virtual_memory().available)
+        pressure, host = cgroup.pressure("memory"), Memory.read()
+        self._available = host.available
         self._cache, self._looked_at = max(current - held, 0), time.monotonic()
         return Load(
             bound_bytes=min(self._core.memory_bytes(), held + self._available),
             held_bytes=held,
             current_bytes=current,
             stall_percent=pressure.some.avg10 if pressure else None,
-            swap_free_bytes=int(psutil.swap_memory().free),
+            swap_free_bytes=host.swap_free,
             promised_bytes=self._core.registry.promised_bytes,
             reach_bytes=self._core.registry.reach_bytes,
         )

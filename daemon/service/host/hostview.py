@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from agentcg.cgroups import Cgroup, Psi
 from agentcg.cgroups.parse import parse_psi
 from agentcg.daemon.messages import Host
@@ -18,6 +16,8 @@ from agentcg.daemon.service.accounts.measure import pressure_of
 from agentcg.daemon.service.registry import Registry
 
 PROC_PRESSURE = Path("/proc/pressure")
+PROC_MEMINFO = Path("/proc/meminfo")
+_LINES = ("\nMemTotal:", "\nMemAvailable:", "\nSwapTotal:", "\nSwapFree:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,19 @@ class Memory:
     @cache
     def total_bytes() -> int:
         """Memory of the machine; read once, it does not change."""
-        return int(psutil.virtual_memory().total)
+        return Memory.read().total
 
     @classmethod
     def read(cls) -> Memory:
-        """As it is now."""
-        memory, swap = psutil.virtual_memory(), psutil.swap_memory()
-        return cls(memory.total, memory.available, swap.total, swap.free)
+        """As it is now. Read here, since psutil.swap_memory() adds up /proc/vmstat as well, which
+        takes three times as long, and this is read at each look under pressure."""
+        text = f"\n{PROC_MEMINFO.read_text('ascii')}"
+        return cls(*(_bytes_of(text, line) for line in _LINES))
+
+
+def _bytes_of(text: str, line: str) -> int:
+    start = text.index(line) + len(line)
+    return int(text[start : text.index(" kB", start)]) << 10
 
 
 def host_pressure(resource: str) -> Psi | None:

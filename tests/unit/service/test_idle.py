@@ -12,8 +12,8 @@ from agentcg.cgroups.knobs import CPU_STAT, MEMORY_CURRENT
 from agentcg.cgroups.values import MemoryStat
 from agentcg.daemon.messages import Intent
 from agentcg.daemon.service.core import Core
-from agentcg.daemon.service.enforce import idle as module
 from agentcg.daemon.service.enforce.idle import IdleWindows
+from agentcg.daemon.service.host.hostview import Memory
 from agentcg.policies import IdleRule
 
 MIB = 1 << 20
@@ -50,8 +50,7 @@ class World:
             publish=lambda kind, text, session: self.events.append(session.name),
             policy=SimpleNamespace(policy=SimpleNamespace(idle=RULE)),
         )  # fmt: skip
-        swap = SimpleNamespace(free=1 << 30)
-        monkeypatch.setattr(module.psutil, "swap_memory", lambda: swap)
+        monkeypatch.setattr(Memory, "read", lambda: Memory(0, 0, 0, swap_free=1 << 30))
         self.idle = IdleWindows(cast(Core, core))
         monkeypatch.setattr(self.idle, "_do", self._do)
 
