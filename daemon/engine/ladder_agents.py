@@ -59,13 +59,13 @@ def lend(
         had = (s.name for s in load.sessions if s.runtime_lease_bytes is not None)
         return AgentLeases(dict.fromkeys(had))
     kept = kept_by_rank(load, tuning)
-    free_bytes, agents = load.free_bytes, {one.name for one in load.sessions if one.held_bytes}
+    free_bytes = load.free_bytes
     leases: dict[str, int | None] = {}
     still: dict[str, float] = {}
     for session in _line(load):
         since = waiting.get(session.name, now)
         waited_s = 0.0 if still else now - since  # others wait for the first in line
-        if waited_s >= tuning.freeze_max_s and waiting.keys() >= agents:
+        if waited_s >= tuning.freeze_max_s and _all_wait(load, waiting):
             still[session.name] = since
             if session.runtime_lease_bytes is not None:
                 leases[session.name] = None
@@ -91,6 +91,11 @@ def _line(load: Load) -> list[SessionLoad]:
     bounded = [s for s in load.sessions if s.priority != "high" and "throttle" in s.steps]
     bounded.sort(key=lambda s: (-RANK[s.priority], -s.weight, s.name))
     return bounded
+
+
+def _all_wait(load: Load, waiting: Mapping[str, float]) -> bool:
+    """Whether there is no agent left whose end could make room."""
+    return all(one.name in waiting for one in load.sessions if one.held_bytes)
 
 
 def _is_held_up(session: SessionLoad, waiting: Mapping[str, float]) -> bool:

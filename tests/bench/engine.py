@@ -8,7 +8,8 @@
 - `committed_us_per_call`: the walk over every session and call, which gives that number.
 - `protect_us_per_session`: sharing protection out anew.
 - `ladder_us_per_call`: one decision under pressure, by room in percent of the bound, after 40
-  decisions that led there; 50 is the relaxed case, which must cost nothing.
+  decisions that led there; 50 is the relaxed case, which must cost nothing. `met_a_tenth` and
+  `met_all`: so many calls are held up at their leases at that moment and ask for more.
 - `policy_us`: the rules alone; `categorise_us`: reading a command alone.
 
 Ten calls a session. Times are CPU time, the best of five repetitions (the least disturbed one).
@@ -39,6 +40,7 @@ from agentcg.daemon.engine import (
 )
 from agentcg.daemon.engine.ladder import decide
 from agentcg.daemon.engine.ladder_model import CallLoad, Load, SessionLoad, State
+from agentcg.daemon.engine.leases import backstop_bytes
 from agentcg.policies import DEFAULT, CallFacts, categorise
 
 MIB = 1 << 20
@@ -76,18 +78,26 @@ def sessions_with(calls: int) -> list[SessionView]:
     ]
 
 
-def ladder_us(calls: int, room_percent: int) -> float:
-    """One decision of the ladder, all calls over their grants."""
+def leased(number: int, call: int, met: int) -> CallLoad:
+    """A call over its grant, with a lease; the first `met` of a session are held up at theirs."""
+    held = (call + 1) * 40 * MIB
+    lease = held if call < met else held + 16 * MIB
+    return CallLoad(
+        f"{number}-{call}", call, True, held, 32 * MIB,
+        lease_bytes=lease, ceiling_bytes=backstop_bytes(lease, None), met=call < met,
+    )  # fmt: skip
+
+
+def ladder_us(calls: int, room_percent: int, met: int) -> float:
+    """One decision of the ladder, all calls over their grants, `met` of ten at their leases."""
     sessions = tuple(
         SessionLoad(
             f"s{number}",
             ("high", "normal", "low")[number % 3],
             ("thinking", "calling")[number % 2],
             200 * MIB, 300 * MIB, 100 * MIB,
-            tuple(
-                CallLoad(f"{number}-{call}", call, True, (call + 1) * 40 * MIB, 32 * MIB)
-                for call in range(CALLS_PER_SESSION)
-            ),
+            tuple(leased(number, call, met) for call in range(CALLS_PER_SESSION)),
+            peak_bytes=4096 * MIB,
         )
         for number in range(calls // CALLS_PER_SESSION)
     )  # fmt: skip
@@ -109,7 +119,10 @@ def measure(calls: int) -> dict[str, Any]:
     return {
         "calls": calls,
         "ladder_us_per_call": {
-            str(room): round(ladder_us(calls, room) / calls, 3) for room in ROOMS_PERCENT
+            name: {
+                str(room): round(ladder_us(calls, room, met) / calls, 3) for room in ROOMS_PERCENT
+            }
+            for name, met in (("met_none", 0), ("met_a_tenth", 1), ("met_all", CALLS_PER_SESSION))
         },
         "grant_us": best_us(lambda: grant(DEFAULT, host, sessions[-1], REQUEST, (), 0.0), 2000),
         "committed_us_per_call": best_us(lambda: committed_bytes(sessions), 5) / calls,
