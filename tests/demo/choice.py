@@ -4,11 +4,14 @@
 The point of the demonstration is contention, so it is arranged: one low-priority agent is the
 hungriest there is and has its peak early, when all three are still at work; the other one is
 modest. The limit is somewhat below that peak plus what the other two hold most of the time.
+Recordings that take and give back more memory than an emulated machine can touch in the time are
+left out: the demonstration is to take minutes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +25,7 @@ LIMIT_STEP_BYTES = 50 * MIB
 HIGH_PEAK_MIB = 420.0  # as the high-priority agent in section 6 of the AgentCgroup paper
 DURATION_S = (300.0, 800.0)  # recorded: 6 to 16 s of demonstration
 EARLY_S = 200.0
+CHURN_MIB = 2000.0  # taken anew in all; a recording with 8,000 took two minutes emulated, not 15 s
 AGENT_MIB = 100.0  # less at most times is no agent: recordings of commands alone
 GENERATED = ("gen:37", "gen:311", "gen:34")  # found by the same rules
 
@@ -34,34 +38,39 @@ class Shape:
     peak_s: float
     peak_mib: float
     usual_mib: float
+    churn_mib: float  # all growth between one sample and the next
 
     @classmethod
     def of(cls, trace: Trace) -> Shape:
         """The shape of one recording."""
         memory, times = trace.samples.memory_mib, trace.samples.t_s
         peak = max(memory)
-        return cls(times[-1], times[memory.index(peak)], peak, median(memory))
+        churn = sum(max(0.0, after - before) for before, after in pairwise(memory))
+        return cls(times[-1], times[memory.index(peak)], peak, median(memory), churn)
+
+    @property
+    def is_typical(self) -> bool:
+        """Whether it is an agent's work, and of a length that suits the speed."""
+        shortest_s, longest_s = DURATION_S
+        return shortest_s <= self.duration_s <= longest_s and self.usual_mib >= AGENT_MIB
 
 
 def choose_three(shapes: dict[str, Shape]) -> tuple[str, str, str]:
     """Names of the high-priority agent, the hungry one and the modest one.
 
-    Raises TraceError if there are not enough of a fitting length.
+    Where fewer than three are typical, any others that can be played in the time do too. Raises
+    TraceError if there are not enough of those.
     """
-    shortest_s, longest_s = DURATION_S
-    fitting = {
-        name: shape
-        for name, shape in shapes.items()
-        if shortest_s <= shape.duration_s <= longest_s and shape.usual_mib >= AGENT_MIB
-    }
-    early = [name for name, shape in fitting.items() if shape.peak_s <= EARLY_S]
-    if len(fitting) < 3 or not early:
+    playable = {name: shape for name, shape in shapes.items() if shape.churn_mib <= CHURN_MIB}
+    typical = {name: shape for name, shape in playable.items() if shape.is_typical}
+    fitting = typical if len(typical) >= 3 else playable
+    if len(fitting) < 3:
         raise TraceError(
-            f"of {len(shapes)} recordings {len(fitting)} last {shortest_s:.0f} to"
-            f" {longest_s:.0f} s, and {len(early)} of those have their peak in the first"
-            f" {EARLY_S:.0f} s",
-            remedy="3 and 1 are needed; without TRACES= generated ones are played",
+            f"of {len(shapes)} recordings {len(playable)} can be played in the time: they take at"
+            f" most {CHURN_MIB:.0f} MiB anew",
+            remedy="3 are needed; without TRACES= generated ones are played",
         )
+    early = [name for name, shape in fitting.items() if shape.peak_s <= EARLY_S] or list(fitting)
     hungry = max(early, key=lambda name: fitting[name].peak_mib)
     others = [name for name in fitting if name != hungry]
     modest = min(others, key=lambda name: fitting[name].peak_mib)

@@ -12,13 +12,14 @@ from agentcg.errors import TraceError
 from demo.choice import GENERATED, MIB, Shape, choose_three, from_recordings, limit_bytes
 
 SHAPES = {
-    "middling": Shape(400, 390, 425, 200),
-    "hungry-early": Shape(500, 100, 900, 300),
-    "hungrier-but-late": Shape(500, 450, 2000, 300),
-    "hungrier-but-short": Shape(100, 50, 2000, 300),
-    "no-agent": Shape(400, 100, 90, 20),
-    "peckish-early": Shape(700, 199, 500, 250),
-    "modest-early": Shape(350, 10, 300, 200),
+    "middling": Shape(400, 390, 425, 200, 600),
+    "hungry-early": Shape(500, 100, 900, 300, 1500),
+    "hungrier-but-late": Shape(500, 450, 2000, 300, 1900),
+    "hungrier-but-short": Shape(100, 50, 2000, 300, 1900),
+    "hungrier-but-restless": Shape(500, 100, 1000, 300, 8000),
+    "no-agent": Shape(400, 100, 90, 20, 100),
+    "peckish-early": Shape(700, 199, 500, 250, 700),
+    "modest-early": Shape(350, 10, 300, 200, 300),
 }
 
 
@@ -27,10 +28,18 @@ def test_the_hungriest_with_an_early_peak_is_chosen() -> None:
     assert choose_three(SHAPES) == ("middling", "hungry-early", "modest-early")
 
 
+def test_any_three_will_do_where_there_is_no_better_choice() -> None:
+    """A directory of three short recordings with late peaks is played all the same."""
+    shapes = {
+        name: Shape(90, 80, peak, 50, 400) for name, peak in (("a", 400), ("b", 900), ("c", 9))
+    }
+    assert choose_three(shapes) == ("a", "b", "c")
+
+
 def test_too_few_recordings_are_an_error_with_a_way_on() -> None:
     """A directory that does not do says what it lacks, and what else there is."""
-    few = {name: SHAPES[name] for name in ("middling", "hungry-early", "hungrier-but-short")}
-    with pytest.raises(TraceError, match=r"of 3 recordings 2 last .* without TRACES="):
+    few = {name: SHAPES[name] for name in ("middling", "hungry-early", "hungrier-but-restless")}
+    with pytest.raises(TraceError, match=r"of 3 recordings 2 can be played .* without TRACES="):
         choose_three(few)
 
 
