@@ -3,7 +3,8 @@
 
 The point of the demonstration is contention, so it is arranged: one low-priority agent is the
 hungriest there is and has its peak early, when all three are still at work; the other one is
-modest. The limit is somewhat below that peak plus what the other two hold most of the time.
+modest. The limit is somewhat below that peak plus what the other two hold most of the time; the
+peak of the high-priority one fits in, else nobody could help it.
 Recordings that take and give back more memory than an emulated machine can touch in the time are
 left out: the demonstration is to take minutes.
 """
@@ -19,11 +20,12 @@ from agentcg.daemon.replay.trace import Trace, load
 from agentcg.errors import TraceError
 
 MIB = 1 << 20
-SPEED = 50.0
+SPEED = 25.0
 LIMIT_SHARE = 0.85
+ROOM_SHARE = 0.95  # of the limit, what high's peak and the other two agents themselves may need
 LIMIT_STEP_BYTES = 50 * MIB
 HIGH_PEAK_MIB = 420.0  # as the high-priority agent in section 6 of the AgentCgroup paper
-DURATION_S = (300.0, 800.0)  # recorded: 6 to 16 s of demonstration
+DURATION_S = (300.0, 800.0)  # recorded: 12 to 32 s of demonstration
 EARLY_S = 200.0
 CHURN_MIB = 2000.0  # taken anew in all; a recording with 8,000 took two minutes emulated, not 15 s
 AGENT_MIB = 100.0  # less at most times is no agent: recordings of commands alone
@@ -75,7 +77,14 @@ def choose_three(shapes: dict[str, Shape]) -> tuple[str, str, str]:
     others = [name for name in fitting if name != hungry]
     modest = min(others, key=lambda name: fitting[name].peak_mib)
     others.remove(modest)
-    high = min(others, key=lambda name: abs(fitting[name].peak_mib - HIGH_PEAK_MIB))
+
+    def leaves_room(high: str) -> bool:
+        shapes = [fitting[name] for name in (high, hungry, modest)]
+        needed_mib = fitting[high].peak_mib + fitting[hungry].usual_mib + fitting[modest].usual_mib
+        return needed_mib * MIB <= ROOM_SHARE * limit_bytes(*shapes)
+
+    roomy = list(filter(leaves_room, others)) or others
+    high = min(roomy, key=lambda name: abs(fitting[name].peak_mib - HIGH_PEAK_MIB))
     return high, hungry, modest
 
 

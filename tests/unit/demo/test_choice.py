@@ -28,6 +28,16 @@ def test_the_hungriest_with_an_early_peak_is_chosen() -> None:
     assert choose_three(SHAPES) == ("middling", "hungry-early", "modest-early")
 
 
+def test_the_peak_of_the_high_one_fits_in_where_it_can() -> None:
+    """Of agents that nobody could make room for the one of high priority is none."""
+    shapes = SHAPES | {
+        "middling": Shape(400, 390, 425, 200, 600),
+        "hungry-early": Shape(500, 100, 500, 200, 1500),
+        "thrifty": Shape(400, 300, 310, 250, 300),
+    }
+    assert choose_three(shapes)[0] == "thrifty"
+
+
 def test_any_three_will_do_where_there_is_no_better_choice() -> None:
     """A directory of three short recordings with late peaks is played all the same."""
     shapes = {
