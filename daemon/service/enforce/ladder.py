@@ -25,6 +25,7 @@ from agentcg.daemon.service.enforce.agent_leases import AgentLeases
 from agentcg.daemon.service.enforce.grants import Grants
 from agentcg.daemon.service.enforce.ladder_apply import Hands
 from agentcg.daemon.service.enforce.ladder_load import Loads
+from agentcg.daemon.service.host import tasks
 from agentcg.daemon.service.host.peers import Peer
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import AgentcgError, CgroupGone
@@ -70,12 +71,15 @@ class Ladder:
             except TimeoutError:
                 pass
             self._woken.clear()
-            try:
-                self._look()
-            except AgentcgError as error:
-                log.error("%s", error)
-            except Exception:  # a bug in one look must not end all looking
-                log.exception("the look at memory failed")
+            await tasks.in_turn(self._look_on)
+
+    def _look_on(self) -> None:
+        try:
+            self._look()
+        except AgentcgError as error:
+            log.error("%s", error)
+        except Exception:  # a bug in one look must not end all looking
+            log.exception("the look at memory failed")
 
     def _look(self) -> None:
         if not self._core.policy.policy.ladder.enabled:

@@ -35,3 +35,17 @@ async def test_a_task_that_is_cancelled_says_nothing(caplog: pytest.LogCaptureFi
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert caplog.records == []
+
+
+async def test_as_long_as_work_computed_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a second of the processor, then a quarter of rest."""
+    computed_s, rests_s = iter([1.0, 1.25]), []
+
+    async def rest(seconds: float) -> None:
+        rests_s.append(seconds)
+
+    monkeypatch.setattr(tasks.time, "thread_time", lambda: next(computed_s))
+    monkeypatch.setattr(tasks.asyncio, "sleep", rest)
+    done: list[str] = []
+    await tasks.in_turn(lambda: done.append("a look"))
+    assert (done, rests_s) == (["a look"], [0.25])
