@@ -18,6 +18,7 @@ import pytest
 
 from agentcg import native
 from agentcg.daemon.service.detection.hooks import name_of
+from cgroup_support import until
 from daemon_support import PATIENCE_S, Daemon, fresh, own_daemon
 from support.scripted_daemon import Received, ScriptedDaemon
 
@@ -213,16 +214,24 @@ def test_hook_that_gave_up_leaves_nothing_behind(program: list[str], daemon: Dae
     """Its client has gone on without it: no call holds a grant that nobody enters, and no session
     is opened for an agent that cannot be seen any more. What has ended is ended all the same."""
     conversation, later = fresh("h"), fresh("h")
-    assert run(program, daemon.path, event("SessionStart", conversation)) == QUIET
-    assert run(program, daemon.path, event("PreToolUse", conversation)) == QUIET
-    second = {"tool_use_id": "toolu_2"}
+    name, second = name_of("claude-code", conversation), {"tool_use_id": "toolu_2"}
+
+    def calls() -> list[tuple[str, str]]:
+        found = daemon.get(f"/v1/calls?session={name}")["calls"]
+        return [(call["reference"], call["state"]) for call in found]
+
+    def begun() -> bool:
+        assert run(program, daemon.path, event("PreToolUse", conversation)) == QUIET
+        return bool(calls())
+
+    until(begun)
     with daemon.standing_still():
         assert run(program, daemon.path, event("PostToolUse", conversation)) == QUIET
         assert run(program, daemon.path, event("PreToolUse", conversation, **second)) == QUIET
         assert run(program, daemon.path, event("PreToolUse", later)) == QUIET
+    until(lambda: ("toolu_1", "ended") in calls())
     assert run(program, daemon.path, event("PostToolUse", conversation, **second)) == QUIET
-    calls = daemon.get(f"/v1/calls?session={name_of('claude-code', conversation)}")["calls"]
-    assert [(call["reference"], call["state"]) for call in calls] == [("toolu_1", "ended")]
+    assert calls() == [("toolu_1", "ended")]
     assert daemon.ask("GET", f"/v1/sessions/{name_of('claude-code', later)}").status == 404
 
 
