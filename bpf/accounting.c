@@ -18,6 +18,7 @@
  *	sched_process_exec   sh       execs = 1, ring <- {EXEC, "sh\0-c\0make | tee log"}
  *	sched_wakeup_new     sh x 2   forks = 2
  *	sched_process_exec   make     execs = 2, ring <- {EXEC, "make"}     ... and so on for tee
+ *	sched_process_exit   make     exits = 1
  *	sched_process_exit   sh       exits = 3, first_exited = 1, ring <- {EXIT, status}
  *
  * When call-7 ends, the daemon takes accounts[4711] out of the map with its last values.
@@ -28,6 +29,8 @@
  * - The map holds ACCOUNTS leaves. When it is full the daemon's insert fails; nothing is evicted.
  * - The ring holds RING_PAGES pages. When it is full, events are dropped and counted (in the
  *   account and in `lost`); counters stay exact.
+ * - Of a leaf the ring gets the first COMMANDS_KEPT execs and the end of its first process: who
+ *   executes thousands of programs pays for counting them, and the daemon nothing.
  * - Command lines are cut at ARGV_BYTES and may be rewritten by their process before anyone
  *   checks them: they inform, they decide nothing.
  * - Since 7.0 tracepoints may be preempted, and the kernel does not run a program on a CPU where
@@ -45,12 +48,12 @@
 #include "once.h"
 #include "task.h"
 
-#define THREAD_END (~1ULL)
 #define UNKNOWN (~0ULL)
 
 BPF_F_TABLE("hash", u64, struct agentcg_account, accounts, ACCOUNTS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, u64, 1);
 BPF_CGROUP_ARRAY(scope, 1);  /* only tasks below this cgroup matter; empty: all do */
+BPF_ARRAY(scope_level, u32, 1);  /* how deep that is, at least: no leaf is there or above */
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* Never used: a ring has no types, this puts those of its records into the object's BTF. */
@@ -69,7 +72,10 @@ struct leaf {
 static inline bool find_leaf(void *task, struct leaf *leaf)
 {
 	void *cgroup = cgroup_of(task);
+	u32 zero = 0, *top = scope_level.lookup(&zero);
 
+	if (!top)
+		return false;
 #pragma unroll
 	for (u32 depth = 0; depth <= DEPTH; depth++) {
 		u64 id = cgroup_id(cgroup);
@@ -84,7 +90,7 @@ static inline bool find_leaf(void *task, struct leaf *leaf)
 		}
 		/* css.parent of the cgroup's own state, which is its first member. */
 		cgroup = READ(void *, cgroup, OFF_CGROUP_SELF_PARENT);
-		if (!cgroup)
+		if (!cgroup || READ(u32, cgroup, OFF_CGROUP_LEVEL) <= *top)
 			return false;
 	}
 	return false;
@@ -182,11 +188,11 @@ static inline int note_exec(void *task)
 	struct leaf leaf;
 	void *mm;
 
-	if (!in_scope() || !find_leaf(task, &leaf) ||
-	    !first_to_see(task, READ(u64, task, OFF_TASK_SELF_EXEC_ID)))
+	if (!in_scope() || !find_leaf(task, &leaf) || !first_to_see_exec(task))
 		return 0;
-	add(&leaf.account->execs);
 	note_first(&leaf, bpf_get_current_pid_tgid() >> 32);
+	if (__sync_fetch_and_add(&leaf.account->execs, 1) >= COMMANDS_KEPT)
+		return 0;
 	record = events.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		note_lost(&leaf);
@@ -211,18 +217,11 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	return note_exec((void *)ctx->args[0]);
 }
 
-/* What a thread that ends has waited; several programs see its end, the first counts it. */
+/* What a thread that ends has waited. */
 static inline void note_waits(struct leaf *leaf, void *task)
 {
 #ifdef OFF_TASK_RUN_DELAY
-	struct sighting sighting = {
-		.pid = READ(u32, task, OFF_TASK_PID),
-		.start_ns = READ(u64, task, OFF_TASK_START_BOOTTIME),
-		.serial = THREAD_END,
-	};
-	u8 one = 1;
-
-	if (seen.insert(&sighting, &one) == 0)
+	if (first_to_see_thread_end(task))
 		__sync_fetch_and_add(&leaf->account->run_delay_ns,
 				     READ(u64, task, OFF_TASK_RUN_DELAY));
 #else
@@ -234,34 +233,29 @@ static inline int note_exit(void *task)
 {
 	struct agentcg_event *record;
 	void *signal, *leader;
-	bool ends_first = false;
 	struct leaf leaf;
 	u32 pid, code;
 
-	if (!in_scope())
-		return 0;
-	if (!find_leaf(task, &leaf))
+	if (!in_scope() || !find_leaf(task, &leaf))
 		return 0;
 	note_waits(&leaf, task);
-	signal = READ(void *, task, OFF_TASK_SIGNAL);
-	leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
-	/* A main thread may end before others: the one that leaves none alive ends the process. */
-	if (READ(u32, signal, OFF_SIGNAL_LIVE) || !first_to_see(task, END))
+	if (!first_to_see_process_end(task))
 		return 0;
 	pid = READ(u32, task, OFF_TASK_TGID);
+	add(&leaf.account->exits);
+	note_first(&leaf, pid);
+	if (leaf.account->first_pid != pid || leaf.account->first_exited)
+		return 0;
+	signal = READ(void *, task, OFF_TASK_SIGNAL);
+	leader = READ(void *, task, OFF_TASK_GROUP_LEADER);
 	/* As wait(2) reports it: kernel/exit.c, wait_task_zombie(). */
 	if (READ(u32, signal, OFF_SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT)
 		code = READ(u32, signal, OFF_SIGNAL_GROUP_EXIT_CODE);
 	else
 		code = READ(u32, leader, OFF_TASK_EXIT_CODE);
 
-	add(&leaf.account->exits);
-	note_first(&leaf, pid);
-	if (leaf.account->first_pid == pid && !leaf.account->first_exited) {
-		leaf.account->first_exit_code = code;
-		leaf.account->first_exited = 1;
-		ends_first = true;  /* with it the call may be over */
-	}
+	leaf.account->first_exit_code = code;
+	leaf.account->first_exited = 1;
 	record = events.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		note_lost(&leaf);
@@ -269,7 +263,7 @@ static inline int note_exit(void *task)
 	}
 	fill(record, &leaf, AGENTCG_EXIT, task);
 	record->exit_code = code;
-	events.ringbuf_submit(record, when_to_tell(ends_first));
+	events.ringbuf_submit(record, when_to_tell(true));  /* with it the call may be over */
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from ctypes import c_uint64
+from ctypes import c_uint32, c_uint64
 from pathlib import Path
 
 from agentcg.bpf import libbpf, pins
@@ -23,7 +23,6 @@ from agentcg.bpf.records import AccountRecord, CurveRecord
 from agentcg.bpf.tunables import Tunables
 
 EVENTS_PER_POLL = 4096
-_NOTHING_YET = AccountRecord()
 
 
 class Accounting(Pinned):
@@ -41,6 +40,7 @@ class Accounting(Pinned):
         super().__init__(directory)
         self._accounts = self._map("accounts", c_uint64, AccountRecord)
         self._curves = self._map("curves", c_uint64, CurveRecord)
+        self._scope_level = self._map("scope_level", c_uint32, c_uint32)
         self._sees = seen(link.name for link in directory.glob("link_*"))
 
     @classmethod
@@ -55,13 +55,15 @@ class Accounting(Pinned):
         `scope` that has all tracked leaves below it the rest of the host pays next to nothing."""
         return cls.attach(pin_root, timeout_s, tunables, scope)
 
-    def track(self, cgroup_id: int) -> None:
+    def track(self, cgroup_id: int, first_pid: int | None = None) -> None:
         """Count what happens in this cgroup from now on; counts of one already tracked go on.
 
-        BpfError when the map is full: nothing is evicted for it.
+        `first_pid`: its first process, where that is in it already and known. BpfError when the
+        map is full: nothing is evicted for it.
         """
         try:
-            self._accounts.put(cgroup_id, _NOTHING_YET, libbpf.NOEXIST)
+            nothing_yet = AccountRecord(first_pid=first_pid or 0)
+            self._accounts.put(cgroup_id, nothing_yet, libbpf.NOEXIST)
         except OSError as error:
             if error.errno == errno.EEXIST:
                 return
@@ -107,5 +109,18 @@ class Accounting(Pinned):
         self.close()
         pins.remove_all(self._directory.parent, timeout_s=10)
 
+    def _limit_to(self, scope: Path | None) -> None:
+        super()._limit_to(scope)
+        self._scope_level.put(0, c_uint32(0 if scope is None else _level(scope)))
+
     def _counters(self, record: AccountRecord | None) -> Counters | None:
         return None if record is None else counters_of(record, self._sees)
+
+
+def _level(cgroup: Path) -> int:
+    """How many levels it is below what is mounted: in a cgroup namespace fewer than the kernel
+    counts."""
+    level = 0
+    while not cgroup.is_mount():
+        cgroup, level = cgroup.parent, level + 1
+    return level

@@ -52,6 +52,7 @@ FIELDS = {
     "OFF_CSS_SET_DFL_CGRP": ("css_set", "dfl_cgrp"),
     "OFF_CGROUP_KN": ("cgroup", "kn"),
     "OFF_CGROUP_SELF_PARENT": ("cgroup", "self.parent"),
+    "OFF_CGROUP_LEVEL": ("cgroup", "level"),
     "OFF_KERNFS_NODE_ID": ("kernfs_node", "id"),
 }
 
@@ -168,8 +169,12 @@ class Btf(Closing):
 
     def has_tracepoint(self, tracepoint: str) -> bool:
         """Whether the kernel has this tracepoint."""
+        return self.has_type(f"btf_trace_{tracepoint}")
+
+    def has_type(self, name: str) -> bool:
+        """Whether there is a typedef of this name."""
         try:
-            self._find(f"btf_trace_{tracepoint}", _TYPEDEF)
+            self._find(name, _TYPEDEF)
         except FileNotFoundError:
             return False
         return True
@@ -241,6 +246,9 @@ def definitions(btf: Btf) -> dict[str, int]:
     for tracepoint in OPTIONAL_TRACEPOINTS:
         if btf.has_tracepoint(tracepoint):
             values[f"HAS_{tracepoint.upper()}"] = 1
+    if btf.has_type("class_srcu_fast_notrace_t"):
+        # What tracepoints hold since 7.0 (a46023d5616e), instead of keeping preemption off.
+        values["TRACEPOINTS_PREEMPTIBLE"] = 1
     if btf.takes_pointer("mark_victim", 0):
         values["MARK_VICTIM_HAS_TASK"] = 1
     return values

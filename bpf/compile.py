@@ -43,7 +43,7 @@ class Source(NamedTuple):
 SOURCES = (
     Source(
         "accounting.c",
-        ("accounts", "curves", "events", "lost", "scope"),
+        ("accounts", "curves", "events", "lost", "scope", "scope_level"),
         {
             "on_fork": "sched_wakeup_new",
             "on_placed": "cgroup_attach_task",
@@ -66,9 +66,10 @@ SOURCES = (
         },
     ),
 )
-# Programs of one text on one tracepoint: where preemption is possible one alone misses events
+# Programs of one text on one tracepoint, where that may be preempted: one alone misses events then
 # (once.h).
 COPIES = {"on_exec": 3, "on_exit": 3, "on_ran": 3, "on_gone": 3}
+PREEMPTIBLE = "TRACEPOINTS_PREEMPTIBLE"
 # What not every kernel has: attached where this is defined (btf.py).
 OPTIONAL = {
     "on_victim": "MARK_VICTIM_HAS_TASK",
@@ -112,16 +113,16 @@ def build(directory: Path, tunables: Tunables) -> dict[str, Any]:
         pins |= {f"map_{name}": program[name.encode()].map_fd for name in source.maps}
         for function, tracepoint in source.functions.items():
             if function not in OPTIONAL or OPTIONAL[function] in definitions:
-                for link in links_of(function):
+                for link in links_of(function, preemptible=PREEMPTIBLE in definitions):
                     pins[link] = _attach(program, function, tracepoint)
     _pin(directory, pins)
     return {"pins": sorted(pins)}
 
 
-def links_of(function: str) -> list[str]:
-    """Names of the pins of a function's links."""
-    copies = COPIES.get(function, 1)
-    return [f"link_{function}" + (f"_{n + 1}" if copies > 1 else "") for n in range(copies)]
+def links_of(function: str, *, preemptible: bool) -> list[str]:
+    """Names of the pins of a function's links; `preemptible`: where tracepoints are."""
+    copies = COPIES.get(function, 1) if preemptible else 1
+    return [f"link_{function}" + (f"_{n + 1}" if n else "") for n in range(copies)]
 
 
 def load_program(definitions: Mapping[str, int], file: str) -> Any:

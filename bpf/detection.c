@@ -187,11 +187,11 @@ static inline int note_ran(void *task)
 
 	id = cgroup_id(cgroup_of(task));
 	name = READ(u64, task, OFF_TASK_COMM);
-	each = watched.lookup(&id);
-	if (!each && (!names.lookup(&name) || in_sessions()))
+	each = in_sessions() ? watched.lookup(&id) : NULL;
+	if (!each && (in_sessions() || !names.lookup(&name)))
 		return 0;
 	urgent = !each || *each || at_once.lookup(&name);
-	if (!first_to_see(task, READ(u64, task, OFF_TASK_SELF_EXEC_ID)))
+	if (!first_to_see_exec(task))
 		return 0;
 	record = news.ringbuf_reserve(sizeof(*record));
 	if (!record) {
@@ -235,9 +235,7 @@ static inline int note_gone(void *task)
 	if (!in_sessions())
 		return 0;
 	id = cgroup_id(cgroup_of(task));
-	/* A main thread may end before others: the one that leaves none alive ends the process. */
-	if (!watched.lookup(&id) || READ(u32, signal, OFF_SIGNAL_LIVE) ||
-	    !first_to_see(task, END))
+	if (!watched.lookup(&id) || !first_to_see_process_end(task))
 		return 0;
 	sight = news.ringbuf_reserve(sizeof(*sight));
 	if (!sight) {

@@ -14,9 +14,12 @@
 #define ARGV_BYTES 256
 #endif
 
+/* Execs of a leaf that are told one by one, the first; all are counted. */
+#define COMMANDS_KEPT 16
+
 enum agentcg_kind {
 	AGENTCG_EXEC = 1,
-	AGENTCG_EXIT = 2,
+	AGENTCG_EXIT = 2,  /* of the first process */
 	AGENTCG_OOM = 3,
 };
 

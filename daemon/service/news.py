@@ -9,7 +9,6 @@ from pathlib import Path
 
 from agentcg.bpf import ExecEvent, ExitEvent, OomEvent
 from agentcg.daemon.messages import Executed
-from agentcg.daemon.service.accounts.measure import COMMANDS_KEPT
 from agentcg.daemon.service.accounts.tracking import BpfEvent, wall_time
 from agentcg.daemon.service.calls.endings import Endings
 from agentcg.daemon.service.core import Core
@@ -80,8 +79,8 @@ class BpfNews:
             return
         for cgroup_id in tracking.tracked() - registry.by_cgroup.keys():
             tracking.untrack(cgroup_id)  # ended while no daemon was there
-        for cgroup_id in list(registry.by_cgroup):
-            tracking.track(cgroup_id)
+        for cgroup_id, call in list(registry.by_cgroup.items()):
+            tracking.track(cgroup_id, first_pid=call.record.leader)
         if self._detecting is not None:
             core.on_opened = self._detecting.opened
             core.on_closed = self._detecting.closed
@@ -92,9 +91,8 @@ class BpfNews:
         if call is None:
             return
         if isinstance(event, ExecEvent):
-            if len(call.commands) < COMMANDS_KEPT:
-                at = wall_time(event.time_ns)
-                call.commands.append(Executed(time_s=at, pid=event.pid, argv=event.argv))
+            at = wall_time(event.time_ns)
+            call.commands.append(Executed(time_s=at, pid=event.pid, argv=event.argv))
         elif isinstance(event, ExitEvent):
             self._found.exited(call, event.pid, event.status)
         elif isinstance(event, OomEvent):

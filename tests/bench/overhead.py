@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What agentcg costs those that run: fork + exec of true, page faults, a compile.
 
-    python tests/bench/overhead.py [--pairs N] [--client NAME] [--favordynmods]
+    python tests/bench/overhead.py [--pairs N] [--client NAME] [--bound] [--favordynmods]
 
 Paired, on one kernel: with the programs of a running daemon attached, and without any, in turns
 that change their order (with, without, without, with), close together, in CPU time of the loop and
@@ -15,6 +15,9 @@ order statistics) and the quartiles.
 `programs_percent` is another way to the same figure, which noise does not reach: the time that the
 kernel itself says the programs took (kernel.bpf_stats_enabled), over the time of the loop. It holds
 the reading of two clocks for each run of a program, and lacks the call of it.
+
+`--bound` keeps the loop on one CPU at real-time priority: what else runs there shows less. It lacks
+what comes of moving between CPUs.
 
 `daemon_us`: CPU time of the daemon for one unit, beside the loop. `--favordynmods` measures that
 mount option in the same way, which the daemon's unit sets; from Linux 6.18 on a part of it stays
@@ -54,7 +57,7 @@ TRACEPOINTS = {
     link: tracepoint
     for source in SOURCES
     for function, tracepoint in source.functions.items()
-    for link in links_of(function)
+    for link in links_of(function, preemptible=True)
 }
 _PROGRAM_OF_LINK = 2  # prog_id in struct bpf_link_info, in units of four bytes
 _RUN_TIME_NS = 24  # in struct bpf_prog_info, in units of eight bytes
@@ -136,6 +139,17 @@ LOOPS: dict[str, tuple[Work, int]] = {
 }
 
 
+def bound(work: Work) -> Work:
+    """The same on one CPU, which nobody but the kernel takes away from it."""
+
+    def alone(count: int) -> None:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        work(count)
+
+    return alone
+
+
 def loop_us(place: Path | None, work: Work, count: int) -> float:
     """CPU time in microseconds of one of `count` units of `work` by a process in `place`."""
     reading, writing = os.pipe()
@@ -200,9 +214,10 @@ def told(with_us: list[float], without_us: list[float]) -> dict[str, Any]:
     }
 
 
-def program_share(programs: Programs, daemon_pid: int, place: Path | None, loop: str) -> Any:
+def program_share(
+    programs: Programs, daemon_pid: int, place: Path | None, work: Work, count: int
+) -> Any:
     """What the kernel says the programs took of a loop, and the daemon's part."""
-    work, count = LOOPS[loop]
     programs.attach()
     STATS.write_text("1")
     try:
@@ -244,14 +259,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--client", default="generic")
+    parser.add_argument("--bound", action="store_true")
     parser.add_argument("--favordynmods", action="store_true")
     given = parser.parse_args()
+    loops = {n: (bound(w), c) for n, (w, c) in LOOPS.items()} if given.bound else LOOPS
     result: dict[str, Any] = {"kernel": platform.release(), "load": os.getloadavg()[0]}
     pins = f"/sys/fs/bpf/{fresh('agentcg-bench')}"
     try:
         with places(pins, given.client) as (daemon_pid, where):
             programs = Programs(Path(pins))
-            for loop, (work, count) in LOOPS.items():
+            for loop, (work, count) in loops.items():
                 units = {
                     name: lambda place=place, work=work, count=count: loop_us(place, work, count)
                     for name, place in where.items()
@@ -260,7 +277,7 @@ def main() -> int:
                 measured = paired(*_alternating(*switches), units, given.pairs)
                 programs.detach()
                 for name, place in where.items():
-                    measured[name] |= program_share(programs, daemon_pid, place, loop)
+                    measured[name] |= program_share(programs, daemon_pid, place, work, count)
                 result[loop] = measured
     finally:
         Accounting.open(pins).unpin()

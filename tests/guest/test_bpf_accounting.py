@@ -71,7 +71,7 @@ def _confined(root: Path, *properties: str) -> str:
     "selected",
     [
         ["test_bpf_accounting.py"],
-        ["test_bpf_pins.py", "-k", "killed_daemon or lost or mirrors or scope_limits"],
+        ["test_bpf_pins.py", "-k", "killed or lost or mirrors or scope_limits or programs_see"],
     ],
     ids=["counts", "pins"],
 )

@@ -48,13 +48,14 @@ def program_of(link: Path) -> int:
 
 
 def test_three_programs_see_what_one_may_miss(root: Path) -> None:
-    """Execs and exits are seen by several programs each, not by one that is attached repeatedly:
-    the kernel runs no program within itself."""
+    """Where tracepoints may be preempted (since 7.0) execs and exits are seen by several programs
+    each, not by one that is attached repeatedly: the kernel runs no program within itself."""
+    programs = 3 if int(os.uname().release.split(".")[0]) >= 7 else 1
     accounting = Accounting.open(root)
     links = sorted(root.glob("*/link_*"))
     assert len({program_of(link) for link in links}) == len(links)
     for name in ("exec", "exit", "ran", "gone"):
-        assert len([link for link in links if link.name.startswith(f"link_on_{name}_")]) == 3
+        assert len([link for link in links if link.name.startswith(f"link_on_{name}")]) == programs
     accounting.close()
 
 
@@ -87,13 +88,14 @@ def test_events_lost_are_counted(root: Path) -> None:
     accounting = Accounting.open(root, tunables=Tunables(ring_pages=1))
     with leaf() as made:
         accounting.track(made.id)
-        made.python("import os\nfor _ in range(300):\n    os.fork() or os._exit(0)\n    os.wait()")
+        line = ["x" * 300]
+        made.run("/bin/sh", "-c", "for n in $(seq 15); do /bin/true $0; done; exit", *line)
 
         counters = accounting.untrack(made.id)
         read = len(drain(accounting))
         assert counters is not None
-        assert (counters.execs, counters.exits) == (1, 301)
-        assert 0 < counters.events_lost == 302 - read
+        assert (counters.execs, counters.exits) == (17, 17)
+        assert 0 < counters.events_lost == 17 - read
         assert accounting.lost == counters.events_lost
     accounting.close()
 

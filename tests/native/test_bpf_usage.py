@@ -154,9 +154,14 @@ def test_network_bytes_against_socket_and_device_counters(accounting: Accounting
     assert said + 40 * packets <= carried <= said * 1.2 + 80 * packets  # some is sent twice
 
 
-def test_curve_adds_up_to_the_cpu_time(accounting: Accounting) -> None:
+def test_curve_adds_up_to_the_cpu_time() -> None:
     """Its last point has the CPU time of the leaf, as cpu.stat says; it covers the whole life."""
-    with leaf() as made:
+    with (
+        leaf() as session,
+        pin_root() as root,
+        Accounting.open(root, scope=session.path) as accounting,
+    ):
+        made = session.child("call")  # nobody else's time is sampled
         accounting.track(made.id)
         made.python(SPIN.format(seconds=0.5))
         curve = accounting.curve(made.id)

@@ -29,8 +29,6 @@ from agentcg.daemon.service.state import LiveCall, LiveServer, LiveSession
 from agentcg.errors import CgroupGone
 
 _NO_STAT = MemoryStat(None, None, None, None, None, None)
-COMMANDS_KEPT = 16
-"""Executed programs that are kept for one call; `execs` counts them all."""
 
 
 def account(

@@ -60,11 +60,11 @@ class Tracking:
             for event in self._accounting.poll():
                 self._on_event(event)
 
-    def track(self, cgroup_id: int) -> None:
+    def track(self, cgroup_id: int, first_pid: int | None = None) -> None:
         """Count what happens in a leaf; one that is tracked already keeps its counts."""
         if self._accounting is not None:
             try:
-                self._accounting.track(cgroup_id)
+                self._accounting.track(cgroup_id, first_pid)
             except BpfError as error:
                 log.warning("a call is accounted from cgroup files alone: %s", error)
 
