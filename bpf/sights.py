@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Mapping
 from ctypes import c_char, c_uint8, c_uint32, c_uint64
-from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from agentcg.bpf.events import shell_status
 
@@ -56,11 +57,15 @@ class RanRecord(ctypes.Structure):
     )
 
 
+_CODES = {c_uint64: "Q", c_uint32: "I", c_char * NAME_BYTES: f"{NAME_BYTES}s"}
+# Some records are read for each program that an agent executes: in one go.
+_HEAD = struct.Struct("=" + "".join(_CODES[kind] for _, kind in SightRecord._fields_))
 _HEAD_BYTES = ctypes.sizeof(SightRecord)
+_RAN_BYTES = ctypes.sizeof(RanRecord)
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """One process as it was at one moment. Everything but `argv`, `comm` and `environment`,
     which a process may write as it likes, is the kernel's word."""
 
@@ -83,7 +88,7 @@ class Sight:
     argv: tuple[str, ...] = ()
     """Bytes that are not UTF-8 as surrogates. Of a long line the middle is missing ("…")."""
     argv_cut: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = _NO_VARIABLES
     status: int | None = None
     """Of one that is gone, as a shell sees it."""
 
@@ -92,35 +97,39 @@ def sight_of(data: bytes) -> Sight | None:
     """The sight in one ring record; None for what this version does not know."""
     if len(data) < _HEAD_BYTES:
         return None
-    head = SightRecord.from_buffer_copy(data)
-    kind = _KINDS.get(head.kind)
+    (
+        cgroup_id, time_ns, start_ns, parent_start_ns, number, watched, pid, parent, pgid, sid,
+        uid, exit_code, argv_bytes, variables, comm,
+    ) = _HEAD.unpack_from(data)  # fmt: skip
+    kind = _KINDS.get(number)
     if kind is None:
         return None
-    ran = kind == "ran" and len(data) >= ctypes.sizeof(RanRecord)
+    ran = kind == "ran" and len(data) >= _RAN_BYTES
     return Sight(
         kind,
-        head.cgroup_id,
-        head.time_ns,
-        head.pid,
-        head.start_ns // TICK_NS,
-        head.parent,
-        head.parent_start_ns // TICK_NS,
-        head.pgid,
-        head.sid,
-        head.uid,
-        _text(head.comm),
-        bool(head.watched),
-        arguments(_line(data[_HEAD_BYTES:], head.argv_bytes)) if ran else (),
-        head.argv_bytes > ARGV_BYTES,
-        _variables(data[_HEAD_BYTES + ARGV_BYTES :], head.variables) if ran else {},
-        shell_status(head.exit_code) if kind == "gone" else None,
+        cgroup_id,
+        time_ns,
+        pid,
+        start_ns // TICK_NS,
+        parent,
+        parent_start_ns // TICK_NS,
+        pgid,
+        sid,
+        uid,
+        _text(comm.split(b"\0", 1)[0]),
+        bool(watched),
+        arguments(_line(data, argv_bytes)) if ran else (),
+        argv_bytes > ARGV_BYTES,
+        _variables(data, variables) if ran and variables else _NO_VARIABLES,
+        shell_status(exit_code) if kind == "gone" else None,
     )
 
 
 def _line(data: bytes, size: int) -> bytes:
     if size <= ARGV_BYTES:
-        return data[:size]
-    return data[:HEAD_BYTES] + CUT + data[HEAD_BYTES:ARGV_BYTES]
+        return data[_HEAD_BYTES : _HEAD_BYTES + size]
+    middle = _HEAD_BYTES + HEAD_BYTES
+    return data[_HEAD_BYTES:middle] + CUT + data[middle : _HEAD_BYTES + ARGV_BYTES]
 
 
 def shortened(line: bytes) -> bytes:
@@ -136,7 +145,8 @@ def arguments(data: bytes) -> tuple[str, ...]:
 def _variables(data: bytes, count: int) -> dict[str, str]:
     found = {}
     for index in range(min(count, VARIABLES)):
-        slot = data[index * VARIABLE_BYTES : (index + 1) * VARIABLE_BYTES]
+        at = _HEAD_BYTES + ARGV_BYTES + index * VARIABLE_BYTES
+        slot = data[at : at + VARIABLE_BYTES]
         name, _, value = _text(slot.split(b"\0", 1)[0]).partition("=")
         found[name] = value
     return found

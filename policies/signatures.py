@@ -12,8 +12,10 @@ about processes *within* a session only: who a session belongs to is the kernel'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 from agentcg.policies.patterns import Glob
@@ -55,7 +57,7 @@ class ProcessFacts:
         return " ".join(self.argv)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Words:
     """Patterns of which one has to fit, and none of those after "!"."""
 
@@ -64,9 +66,14 @@ class Words:
 
     def fit(self, text: str) -> bool:
         """Whether `text` fits."""
-        if any(glob.matches(text) for glob in self.unwanted):
-            return False
-        return not self.wanted or any(glob.matches(text) for glob in self.wanted)
+        return self._regex.match(text) is not None
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        """All in one: rules of every client are asked for each program that an agent executes."""
+        wanted = "|".join(glob.regex.pattern for glob in self.wanted)
+        unwanted = "|".join(glob.regex.pattern for glob in self.unwanted)
+        return re.compile(f"(?!{unwanted})(?:{wanted})" if unwanted else wanted)
 
     @property
     def beginnings(self) -> frozenset[str] | None:
