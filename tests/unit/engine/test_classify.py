@@ -124,6 +124,38 @@ def test_claude_code() -> None:
     assert begun(CLAUDE, call) == [(11, "signature", 'make -j "$(nproc)"')]
 
 
+@pytest.mark.parametrize("client", ["claude", "codex"])
+@pytest.mark.parametrize(
+    ("comm", "line"),
+    [
+        ("npx", "/usr/bin/env node /usr/bin/npx -y @modelcontextprotocol/server-git ."),
+        ("npx", "/usr/bin/env node /usr/bin/npx -y tools-of-mine"),
+        ("node", "node /usr/bin/npx -y tools-of-mine"),
+        ("node", "node /opt/modelcontextprotocol/server.js"),
+        ("uvx", "uvx mcp-server-git"),
+        ("my-server", "/opt/bin/my-server --mcp"),
+    ],
+)
+def test_servers_of_tools(client: str, comm: str, line: str) -> None:
+    """A server is known also where it is started by a script, which the kernel shows with its
+    interpreter."""
+    agent, server = ran(AGENT, 1, client), ran(11, AGENT, *line.split(), comm=comm)
+    assert [d.role for d in decided(agent, server) if isinstance(d, Began)] == ["mcp"]
+
+
+@pytest.mark.parametrize("client", ["claude", "codex"])
+@pytest.mark.parametrize("line", ["rg -n mcp src", "git log --grep mcp", "node build.js"])
+def test_who_looks_for_servers_is_none(client: str, line: str) -> None:
+    """A search for the word is the agent's own; so is a program that says nothing of servers."""
+    assert decided(ran(AGENT, 1, client), ran(11, AGENT, *line.split())) == []
+
+
+def test_each_program_is_told_only_where_any_may_begin_a_call() -> None:
+    """By name alone the kernel can tell what may begin a call of every client that ships, as long
+    as there is no persistent shell."""
+    assert {c.name for c in SIGNATURES.by_name.values() if c.begins_with is None} == set()
+
+
 def test_codex_names_its_calls() -> None:
     """A call id in the environment decides, whatever the sandbox around the call looks like."""
     codex = ran(AGENT, 1, "codex", "exec")
