@@ -33,7 +33,7 @@ const volatile struct agentcg_sched_settings settings SEC(".rodata.settings") = 
 };
 struct agentcg_sched_state state SEC(".data.state");
 s32 nr_online = 1;
-u32 fresh; /* slots from here on were never used */
+u32 fresh SEC(".data.fresh") = 0; /* slots from here on were never used */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

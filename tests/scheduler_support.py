@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of the scheduler share: another process that holds it, a CPU that goes and comes."""
+"""What tests of the scheduler share: its holder, work, a CPU that goes and comes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agentcg.bpf.scheduler import SCHED_EXT, loaded
+from agentcg.cgroups import Cgroup
 from cgroup_support import until
 from daemon_support import Api
 
@@ -28,6 +29,22 @@ end = time.monotonic() + {seconds}
 while time.monotonic() < end: pass
 """
 HOLD = "import time; from agentcg.bpf.scheduler import Scheduler; s = Scheduler.open(); "
+
+
+@contextlib.contextmanager
+def busy(cgroup: Cgroup, count: int, work: str = "pass") -> Iterator[None]:
+    """So many processes that compute, or do this again and again, in a cgroup."""
+    command = [sys.executable, "-I", "-S", "-c", f"import time\nwhile True: {work}"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            child = stack.enter_context(subprocess.Popen(command))
+            stack.callback(child.kill)
+            cgroup.place(child.pid)
+        yield
+
+
+def cpu_us(cgroup: Cgroup) -> int:
+    return int((cgroup.path / "cpu.stat").read_text().split()[1])
 
 
 @contextlib.contextmanager

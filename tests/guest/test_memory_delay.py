@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,21 @@ GROW = (
     "import sys; sys.stdin.readline(); kept = []\n"
     "for n in range({}): kept.append(bytearray(b'x' * (1 << 20))); print(n, flush=True)\n"
 )
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17  # linux/ptrace.h
+# One thread writes to memory, megabyte after megabyte; the other answers: it takes a byte from a
+# socket, changes the mappings that they share, and gives the byte to a pipe. Between the two is
+# the interpreter's lock, a futex, which nobody holds in a system call.
+TWO_THREADS = """
+import mmap, os, threading
+def grow():
+    fd, data = os.memfd_create("grown"), b"x" * (1 << 20)
+    for n in range(1000): os.pwrite(fd, data, n << 20)
+while byte := os.read(0, 1):
+    if byte == b"g": threading.Thread(target=grow, daemon=True).start()
+    mmap.mmap(-1, 1 << 20).close()
+    os.write(1, byte)
+os._exit(0)
+"""
 MEMBARRIER, MEMBARRIER_CMD_GLOBAL = 324, 1  # asm/unistd_64.h; waits for a grace period of RCU
 
 
@@ -156,9 +172,9 @@ def test_a_parents_budget_counts(delay: MemoryDelay | None) -> None:
             until(lambda: counted(delay, parent) >= 2, PATIENCE_S)
 
 
-@pytest.mark.parametrize("end", ["kill", "clear", "freeze"])
+@pytest.mark.parametrize("end", ["kill", "clear", "freeze", "trace"])
 def test_a_wait_ends_early(delay: MemoryDelay | None, end: str) -> None:
-    """Killed, freed of its budget or frozen, a task does not sit out its two seconds."""
+    """Killed, freed of its budget, frozen or traced, a task does not sit out its two seconds."""
     if delay is None:
         return
     with budgeted(delay, 8 * MIB, MAX_DELAY_NS) as cgroup, growing(cgroup) as child:
@@ -168,6 +184,8 @@ def test_a_wait_ends_early(delay: MemoryDelay | None, end: str) -> None:
             child.wait(timeout=PATIENCE_S)
         elif end == "clear":
             delay.set(cgroup.id, 1 << 40, 0, "low")
+        elif end == "trace":
+            stop_by_ptrace(child.pid)
         else:
             (cgroup.path / "cgroup.freeze").write_text("1")
             until(lambda: "frozen 1" in (cgroup.path / "cgroup.events").read_text(), PATIENCE_S)
@@ -176,6 +194,16 @@ def test_a_wait_ends_early(delay: MemoryDelay | None, end: str) -> None:
         account = delay.delays(cgroup.id)
         assert account is not None
         assert account.longest_ns < MAX_DELAY_NS
+
+
+def stop_by_ptrace(pid: int) -> None:
+    """As a debugger attaches; it goes on at the end."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+        assert ptrace(request, pid, None, None) == 0, os.strerror(ctypes.get_errno())
+    assert os.WIFSTOPPED(os.waitpid(pid, 0)[1])
+    assert ptrace(PTRACE_DETACH, pid, None, None) == 0
 
 
 def is_waiting(delay: MemoryDelay, cgroup: Cgroup, child: subprocess.Popen[bytes]) -> bool:
@@ -242,6 +270,53 @@ def test_nobody_else_waits(delay: MemoryDelay | None, tmp_path: Path) -> None:
             assert time.monotonic() - started_s < 5 * MAX_DELAY_NS / 1e9  # of twenty
             child.kill()
     Path("/dev/shm/agentcg-shared").unlink()
+
+
+def test_other_threads_of_its_process_go_on(delay: MemoryDelay | None) -> None:
+    """While one thread is held up, another of the same process gets on: by a socket, a pipe, locks,
+    and changes of the memory that both have mapped."""
+    if delay is None:
+        return
+    asking, asked = socket.socketpair()
+    words = [sys.executable, "-I", "-S", "-c", TWO_THREADS]
+    with (
+        asking,
+        asked,
+        budgeted(delay, 8 * MIB, MAX_DELAY_NS) as cgroup,
+        subprocess.Popen(words, stdin=asked, stdout=subprocess.PIPE) as child,
+    ):
+
+        def answer(byte: bytes) -> None:
+            assert child.stdout is not None
+            asking.send(byte)
+            assert os.read(child.stdout.fileno(), 1) == byte
+
+        try:
+            cgroup.place(child.pid)
+            answer(b"g")
+            until(lambda: is_waiting(delay, cgroup, child), PATIENCE_S)
+            started_s = time.monotonic()
+            for _ in range(20):
+                answer(b"x")
+            assert time.monotonic() - started_s < 5 * MAX_DELAY_NS / 1e9  # of twenty
+        finally:
+            child.kill()
+
+
+def test_a_budget_may_be_below_what_is_held(delay: MemoryDelay | None) -> None:
+    """What a cgroup has stays as it is; it waits for the next that it charges, by all that it is
+    over by then."""
+    if delay is None:
+        return
+    with own_cgroup() as cgroup, growing(cgroup) as child:
+        assert child.stdout is not None
+        for _ in range(32):
+            child.stdout.readline()
+        delay.set(cgroup.id, 8 * MIB, 0, "low", 20 * MS)
+        until(lambda: counted(delay, cgroup) >= 1, PATIENCE_S)
+        account = delay.clear(cgroup.id)
+        assert account is not None
+        assert account.overshoot_bytes > 16 * MIB
 
 
 def test_without_a_heartbeat_budgets_expire(delay: MemoryDelay | None) -> None:

@@ -31,7 +31,9 @@ from daemon_support import fresh
 from scheduler_support import (
     PATIENCE_S,
     THERE,
+    busy,
     control,
+    cpu_us,
     daemon_with,
     holder,
     real_time_hog,
@@ -64,22 +66,6 @@ def scheduler() -> Iterator[Scheduler | None]:
         return
     with Scheduler.open() as opened:
         yield opened
-
-
-@contextlib.contextmanager
-def busy(cgroup: Cgroup, count: int, work: str = "pass") -> Iterator[None]:
-    """So many processes that compute, or do this again and again, in a cgroup."""
-    command = [sys.executable, "-I", "-S", "-c", f"import time\nwhile True: {work}"]
-    with contextlib.ExitStack() as stack:
-        for _ in range(count):
-            child = stack.enter_context(subprocess.Popen(command))
-            stack.callback(child.kill)
-            cgroup.place(child.pid)
-        yield
-
-
-def cpu_us(cgroup: Cgroup) -> int:
-    return int((cgroup.path / "cpu.stat").read_text().split()[1])
 
 
 def test_weights_are_followed(scheduler: Scheduler | None) -> None:
