@@ -38,7 +38,7 @@ static __always_inline bool is_busy(s32 cpu)
 s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	bool idle = false;
-	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~SCX_WAKE_SYNC, &idle);
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
 	s32 here = bpf_get_smp_processor_id();
 	struct task *t = task_of(p);
 	struct agentcg_node *n;
