@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How soon a call that nobody declared is in a leaf of its own, and what it had touched by then.
 
-    python tests/bench/detection.py [--calls N] [--pause SECONDS] [--favordynmods] [--nice N]
+    python tests/bench/detection.py [--calls N] [--pause SECONDS] [--favordynmods]
+                                    [--nice N] [--real-time]
 
 Root, a cgroup v2 mount, a C compiler. An agent without signature runs N times `sh -c` one after
 the other, with a pause between them as a model makes one; every other `sh` is a program that
@@ -13,7 +14,8 @@ moment: all of that stays charged to the runtime.
 
 `--favordynmods` measures without that mount option, then with it, and takes it off again. From
 Linux 6.18 on moves stay quick until the machine restarts once it was set, also when it is off.
-`--nice`: of the daemon and its autogroup; -10 is what `CPUWeight=1000` of its unit comes to.
+`--nice`: of the daemon and its autogroup; -10 is what `CPUWeight=1000` of its unit comes to among
+services. `--real-time`: round robin at priority 1, which the unit does not ask for.
 """
 
 from __future__ import annotations
@@ -151,6 +153,8 @@ def one(given: argparse.Namespace) -> dict[str, Any]:
         with own_daemon(*options) as daemon, tempfile.TemporaryDirectory() as directory:
             assert daemon.process is not None
             weigh(daemon.process.pid, given.nice)
+            if given.real_time:
+                os.sched_setscheduler(daemon.process.pid, os.SCHED_RR, os.sched_param(1))
             return measure(daemon, given.calls, given.pause, Path(directory))
     finally:
         Accounting.open(pins).unpin()
@@ -162,6 +166,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.05)
     parser.add_argument("--favordynmods", action="store_true")
     parser.add_argument("--nice", type=int, default=-10)
+    parser.add_argument("--real-time", action="store_true")
     given = parser.parse_args()
     runs = [one(given)]
     if given.favordynmods and not find_mount().favordynmods:
