@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agentcg.daemon.service.controls import _knob, detection
+from agentcg.daemon.service.controls import _knob, _reclaim, detection
+from agentcg.daemon.service.host import hostview
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,20 @@ def test_a_controller_that_is_not_there_is_told() -> None:
     absent = _knob(core, "cpu.weight", "cpu")
     assert absent.state == "absent"
     assert "the cpu controller: it is not offered at /x/sessions" in absent.detail
+
+
+@pytest.mark.parametrize(("swap_kib", "told"), [(0, "this host has no swap"), (1024, "")])
+def test_a_host_without_swap_is_told_what_that_means(
+    swap_kib: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reclaim is enforced there as well, but paused calls keep their memory."""
+    meminfo = tmp_path / "meminfo"
+    sizes = {"MemTotal": 1 << 20, "MemAvailable": 1 << 19, "SwapTotal": swap_kib, "SwapFree": 0}
+    meminfo.write_text("".join(f"{name}: {kib} kB\n" for name, kib in sizes.items()))
+    monkeypatch.setattr(hostview, "PROC_MEMINFO", meminfo)
+    (tmp_path / "memory.reclaim").touch()
+    core: Any = SimpleNamespace(root=SimpleNamespace(cgroup=SimpleNamespace(path=tmp_path)))
+    control = _reclaim(core)
+    assert control.state == "enforced"
+    assert control.detail.startswith(told)
+    assert bool(told) is bool(control.detail)
