@@ -24,7 +24,7 @@ next. At 6% they are thawed, the oldest first, and grow again as far as there is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agentcg.daemon.engine import ladder_agents, ladder_reclaim, leases
@@ -57,8 +57,6 @@ from agentcg.daemon.engine.ladder_survey import (
 )
 from agentcg.daemon.engine.ladder_words import holding
 from agentcg.units import format_duration, format_size
-
-_ROUNDS_MAX = 2  # a call that had to be frozen so often for want of progress will not make any
 
 
 def is_relaxed(load: Load, state: State, tuning: Tuning = TUNING) -> bool:
@@ -133,11 +131,12 @@ class _Deciding(Deeds):
             self._tuning, self._needed_bytes(),
         )  # fmt: skip
         self.leases = shared.leases
-        self._capped, self.later = shared.capped, shared.later
+        self._capped, self.later = frozenset(shared.capped), shared.later
         self._free_bytes, self._coming_bytes = shared.free_bytes, shared.coming_bytes
         waiting = [*shared.starved]
-        for call_id, (_, call) in self._survey.marked.items():
-            if self._is_frozen(call) and self._may_go_on(call) and not self._fits(call):
+        for call_id, target in self._survey.marked.items():
+            call = target[1]
+            if self._is_frozen(call) and self._may_go_on(target) and not self._fits(call):
                 waiting.append(call_id)
         self._waiting = {id: self._state.waiting.get(id, self._now) for id in waiting}
 
@@ -150,8 +149,14 @@ class _Deciding(Deeds):
         paused = (call for _, call in self._survey.marked.values() if self._is_frozen(call))
         return min((leases.to_go_on_bytes(call, self._tuning)[1] for call in paused), default=0)
 
-    def _may_go_on(self, call: CallLoad) -> bool:
+    def _may_go_on(self, target: Target) -> bool:
         """Whether nothing but room keeps it from being let go."""
+        call = target[1]
+        mark = self._marks[call.id]
+        if call.id in self._capped or self._is_spent(target):
+            return False
+        if mark.rounds and not self._held(mark):
+            return False
         return call is self._survey.last_to_run or call.id not in self._survey.eligible
 
     def _urgent_level(self) -> Level:
@@ -170,15 +175,17 @@ class _Deciding(Deeds):
         elif self._survey.last_rank == RANK["high"]:
             patient = waited_s < self._settle_s
         else:
-            patient = waited_s < self._tuning.throttle_stuck_s or self._somebody_gets_on(first)
+            others = self._load.sessions
+            stuck = waited_s >= self._tuning.throttle_stuck_s
+            patient = not stuck or self._somebody_gets_on(first, others)
         return self._level if patient else Level.KILL
 
-    def _somebody_gets_on(self, first: CallLoad) -> bool:
+    def _somebody_gets_on(self, first: CallLoad | None, among: Sequence[SessionLoad]) -> bool:
         """Whether another call runs that is not held back."""
         return any(
             call.running and call is not first and call.id not in self._waiting
             and call.id not in self._marks
-            for session in self._load.sessions
+            for session in among
             for call in session.calls
         )  # fmt: skip
 
@@ -198,8 +205,9 @@ class _Deciding(Deeds):
     def _let_go(self) -> None:
         """Release whom nothing holds back any more, and take the rest down step by step."""
         for target in self._survey.marked.values():
-            if self._may_go_on(target[1]):
-                self._release(target, "it is the one to get on")
+            if self._may_go_on(target):
+                again = self._marks[target[1].id].rounds
+                self._release(target, "tried again" if again else "it is the one to get on")
         if self._level < Level.THROTTLE:
             self._thaw_some()
             self._unthrottle_some()
@@ -212,7 +220,8 @@ class _Deciding(Deeds):
         who wait to grow."""
         if self._waiting and self._level > Level.RELAXED:
             return
-        waiting = [self._survey.marked[id] for id, m in self._marks.items() if m.step == "frozen"]
+        frozen = (self._survey.marked[id] for id, m in self._marks.items() if m.step == "frozen")
+        waiting = [target for target in frozen if not self._is_spent(target)]
         if self._level > Level.RELAXED:
             if self._now - self._state.thawed_at < self._tuning.thaw_every_s:
                 return
@@ -255,12 +264,13 @@ class _Deciding(Deeds):
         if not (short or self._waiting or self._capped):
             return
         any_call = self._level >= Level.FREEZE
-        chosen: list[Target] = []
+        chosen = [t for t in self._at_own_limit() if self._can_throttle(*t)]
         for targets in self._survey.free_by_rank:  # only as many as the batch can need
             chosen += [
                 target for target in targets
                 if (any_call or (short and target[1].overshoot_bytes > 0)
-                    or self._is_short(target[1].id)) and self._can_throttle(*target)
+                    or target[1].id in self._waiting)
+                and target[1].id not in self._capped and self._can_throttle(*target)
             ]  # fmt: skip
             if len(chosen) >= self._tuning.batch:
                 break
@@ -271,7 +281,8 @@ class _Deciding(Deeds):
             self._mark("throttle", target, "throttled", what, size)
 
     def _can_throttle(self, session: SessionLoad, call: CallLoad) -> bool:
-        if "throttle" not in session.steps or call is self._survey.last_to_run:
+        kept = call is self._survey.last_to_run and call.id not in self._capped
+        if "throttle" not in session.steps or kept:
             return False
         if self._is_short(call.id) and leases.is_at_edge(call) and "freeze" in session.steps:
             return False  # it would be killed by the kernel before that helps
@@ -289,6 +300,7 @@ class _Deciding(Deeds):
 
     def _freeze(self) -> None:
         chosen = [target for target in self._survey.throttled if self._can_freeze(target[1])]
+        chosen += [t for t in self._at_own_limit() if self._worn_out(self._marks.get(t[1].id))]
         if self._level >= Level.FREEZE:
             chosen += [target for target in self._others() if "throttle" not in target[0].steps]
         chosen = to_freeze((t for t in chosen if "freeze" in t[0].steps), self._tuning.batch)
@@ -334,7 +346,7 @@ class _Deciding(Deeds):
             return False
         frozen = self._frozen(self._survey.last_to_run)
         if self._level < Level.KILL:
-            candidates = [target for target in frozen if self._frozen_too_long(target[1])]
+            candidates = [*self._spent(), *(t for t in frozen if self._frozen_too_long(t))]
         else:
             last: list[Target] = []
             for target in self._others():
@@ -364,12 +376,18 @@ class _Deciding(Deeds):
         mark = self._marks.get(call.id)
         return "throttle" not in session.steps or (mark is not None and mark.step == "throttled")
 
-    def _frozen_too_long(self, call: CallLoad) -> bool:
-        mark = self._marks[call.id]
-        frozen_s = self._now - mark.since
-        if mark.rounds > _ROUNDS_MAX:
-            return frozen_s >= self._tuning.hold_s
-        return frozen_s >= self._tuning.freeze_max_s
+    def _spent(self) -> Iterator[Target]:
+        """Who is to die for a limit of its own: at once, if nobody runs who may share it."""
+        spent = [target for target in self._frozen_at_all() if self._is_spent(target)]
+        bounded = [s for s in self._load.sessions if spent and s.room_bytes is not None]
+        shared = self._somebody_gets_on(None, bounded)
+        for target in spent:
+            ripe = self._held(self._marks[target[1].id]) and not shared
+            if ripe or self._frozen_too_long(target):
+                yield target
+
+    def _frozen_too_long(self, target: Target) -> bool:
+        return self._now - self._marks[target[1].id].since >= self._tuning.freeze_max_s
 
 
 def _worth_it(candidates: list[Target], tuning: Tuning) -> list[Target]:

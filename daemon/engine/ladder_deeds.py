@@ -19,10 +19,11 @@ from agentcg.daemon.engine.ladder_model import (
     Tuning,
 )
 from agentcg.daemon.engine.ladder_survey import Survey, Target, survey
-from agentcg.daemon.engine.ladder_words import action, holding
+from agentcg.daemon.engine.ladder_words import OWN_LIMIT, action, holding
 from agentcg.daemon.messages import ActionKind
 from agentcg.units import format_duration
 
+_ROUNDS_MAX = 2  # a call that had to be frozen so often for want of progress will not make any
 _FLAT_BYTES = MIB  # a call whose memory changes by less neither grows nor shrinks,
 _FLAT_PART = 16  # nor by less than this part of it: throttled by the kernel, it creeps
 
@@ -40,7 +41,7 @@ class Deeds:
         self._survey: Survey = survey(load, marks, tuning)
         self._marks = {id: marks[id] for id in self._survey.marked}
         self.leases: dict[str, int] = {}
-        self._capped: tuple[str, ...] = ()  # who waits at a limit of its own
+        self._capped: frozenset[str] = frozenset()  # who is held up at a limit of its own
         self._free_bytes = self._coming_bytes = 0  # beyond what was just given
 
     def _begun_paused(self) -> dict[str, Mark]:
@@ -84,6 +85,8 @@ class Deeds:
     def _release(self, target: Target, why: str) -> None:
         if self._marks[target[1].id].step == "frozen" and self._fits(target[1]):
             self._thaw(target, why)
+            if self._marks[target[1].id].rounds:
+                return  # at a limit of its own: its time under throttle begins anew
         if self._marks[target[1].id].step == "throttled":
             self._mark("unthrottle", target, "free", f"it may grow again, {why}")
 
@@ -109,7 +112,10 @@ class Deeds:
         session, call = target
         before = self._marks.get(call.id)
         rounds += 0 if before is None else before.rounds
-        self._actions.append(action(kind, self._load, self._tuning, session, call, what, size))
+        rule = OWN_LIMIT if kind != "unthrottle" and self._is_at_own_limit(target) else None
+        self._actions.append(
+            action(kind, self._load, self._tuning, session, call, what, size, rule)
+        )
         self._marks[call.id] = Mark(
             step, self._now, self._now, call.held_bytes or 0, call.high_events or 0, rounds
         )
@@ -123,6 +129,26 @@ class Deeds:
         if floor_bytes is None:
             floor_bytes = last_part_bytes(self._load, self._tuning)
         return leases.to_go_on_bytes(call, self._tuning)[1] <= self._free_bytes - floor_bytes
+
+    def _is_at_own_limit(self, target: Target) -> bool:
+        """Whether it is held up, or was paused, at a limit of its own that has not moved since."""
+        mark = self._marks.get(target[1].id)
+        if mark is None or not mark.rounds:
+            return target[1].id in self._capped
+        return leases.is_capped(*target)
+
+    def _is_spent(self, target: Target) -> bool:
+        """Whether it was paused and tried again so often at a limit of its own, and
+        that has not moved."""
+        return self._marks[target[1].id].rounds > _ROUNDS_MAX and self._is_at_own_limit(target)
+
+    def _frozen_at_all(self) -> Iterator[Target]:
+        """Paused calls of any priority, whether they may be acted on or not."""
+        return (target for target in self._survey.marked.values() if self._is_frozen(target[1]))
+
+    def _at_own_limit(self) -> Iterator[Target]:
+        """Of any priority, and the last to run, too: that nobody else runs is no help to it."""
+        return (target for target in self._survey.wanting if target[1].id in self._capped)
 
     def _held(self, mark: Mark) -> bool:
         """Whether the last change is long enough ago for another one."""

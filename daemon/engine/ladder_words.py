@@ -24,6 +24,8 @@ _LEVEL_OF: dict[ActionKind, Level] = {
     "thaw": Level.THROTTLE,
     "kill": Level.KILL,
 }
+OWN_LIMIT = "leases: a limit of its own, its session's, user's or tenant's"
+"""The rule by which a call is held back that could have no more on an empty host either."""
 _TAKEN_BACK: tuple[ActionKind, ...] = ("unthrottle", "thaw")
 
 
@@ -35,6 +37,7 @@ def action(  # noqa: PLR0917 - the parts of an action
     call: CallLoad | None,
     what: str,
     size_bytes: int | None = None,
+    rule: str | None = None,
 ) -> Action:
     """An action with its reason (`what`, after the room there is), rule and inputs."""
     held = session.runtime_held_bytes if call is None else call.held_bytes
@@ -45,7 +48,7 @@ def action(  # noqa: PLR0917 - the parts of an action
     reason = f"{room(load)}: {what}"
     return Action(
         kind, session.name, None if call is None else call.id, reason,
-        _rule(kind, tuning), inputs, size_bytes,
+        rule or _rule(kind, tuning), inputs, size_bytes,
     )  # fmt: skip
 
 
@@ -87,12 +90,18 @@ def killed(done: Action, begun_at: float, now: float) -> Feedback:
     held, granted = done.inputs.held_bytes or 0, done.inputs.granted_bytes
     of = "" if granted is None else f" of a {format_size(granted)} grant"
     after = format_duration(max(now - begun_at, 0.0))
+    if done.rule == OWN_LIMIT:
+        why = "it met a limit of its session, user or tenant again and again and did not get on"
+        way = "Run a smaller part, or end what else the session has running."
+    else:
+        room_bytes = format_size(max(done.inputs.room_bytes, 0))
+        why = f"{room_bytes} of {format_size(done.inputs.bound_bytes)} were left for all sessions"
+        why += " and slowing and pausing calls did not help"
+        way = "Run a smaller part, or run it again when other calls have ended."
     return Feedback(
         code="killed",
-        text=f"agentcg killed the call at {format_size(held)}{of} after {after}, because "
-        f"{format_size(max(done.inputs.room_bytes, 0))} of {format_size(done.inputs.bound_bytes)} "
-        "were left for all sessions and slowing and pausing calls did not help; it did not fail "
-        "by itself. Run a smaller part, or run it again when other calls have ended.",
+        text=f"agentcg killed the call at {format_size(held)}{of} after {after}, because {why}; it "
+        f"did not fail by itself. {way}",
     )
 
 

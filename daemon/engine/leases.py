@@ -188,8 +188,7 @@ def share_out(  # noqa: PLR0917 - what there is, who asks for it, and the time
         floor = kept[RANK[session.priority]]
         if not starved and now - waiting.get(call.id, now) >= tuning.lend_s:
             floor = min(floor, _never_lent_bytes(load, tuning))
-        lease = max(call.lease_bytes or 0, call.held_bytes or 0)
-        most = _within(1 << 62, call, session)
+        lease, most = _had_and_most(session, call)
         if most <= lease:
             capped.append(call.id)
             continue
@@ -206,6 +205,13 @@ def share_out(  # noqa: PLR0917 - what there is, who asks for it, and the time
         leases | purse.shortened, tuple(starved), tuple(capped), tuple(later), purse.free_bytes,
         purse.coming_bytes,
     )  # fmt: skip
+
+
+def is_capped(session: SessionLoad, call: CallLoad) -> bool:
+    """Whether it could have no more if the host were empty: for a limit of its own, its session's,
+    user's or tenant's."""
+    lease, most = _had_and_most(session, call)
+    return most <= lease
 
 
 class _Purse:
@@ -270,6 +276,11 @@ class _Purse:
             if had >= self._tuning.lease_step_bytes:
                 self.shortened[call_id] = lease
                 self.coming_bytes += had
+
+
+def _had_and_most(session: SessionLoad, call: CallLoad) -> tuple[int, int]:
+    """The lease that a call has, or what it holds beyond that, and the longest that it may have."""
+    return max(call.lease_bytes or 0, call.held_bytes or 0), _within(1 << 62, call, session)
 
 
 def _turn(target: Target) -> tuple[int, float, float, str]:

@@ -88,8 +88,9 @@ def told(  # noqa: PLR0917 - the parts of a line
 
 
 def placed(kind: ActionKind, rule: str, places: Mapping[str, str]) -> str:
-    """`rule` of the ladder with the place in the policy that its number is from."""
-    where = places.get(_SETTINGS.get(kind, ""))
+    """`rule` of the ladder with the place in the policy that its number is from; one of leases
+    has none."""
+    where = places.get(_SETTINGS.get(kind, "")) if rule.startswith("ladder:") else None
     return rule if where is None else f"{rule} ({where})"
 
 

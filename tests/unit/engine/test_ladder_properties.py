@@ -22,6 +22,7 @@ from agentcg.daemon.engine.ladder_model import (
     Verdict,
 )
 from agentcg.daemon.engine.ladder_survey import survey
+from agentcg.daemon.engine.ladder_words import OWN_LIMIT
 from agentcg.daemon.engine.leases import MET_FROM, backstop_bytes, is_at_edge
 
 MIB = 1 << 20
@@ -61,6 +62,7 @@ def sessions(draw: st.DrawFn) -> tuple[SessionLoad, ...]:
                 draw(st.sampled_from(["thinking", "calling", "idle", "paused"])),
                 draw(SIZES), draw(SIZES), draw(SIZES), own,
                 runtime_lease_bytes=draw(MAYBE), runtime_met=draw(st.booleans()),
+                room_bytes=draw(st.none() | st.none() | SIZES),
             )
         )  # fmt: skip
     return tuple(found)
@@ -184,6 +186,9 @@ def test_nobody_is_killed_while_a_gentler_step_is_left(timeline: list[tuple[floa
         (kill,) = [action for action in look.verdict.actions if action.kind == "kill"]
         assert not set(kinds) & {"throttle", "freeze", "reclaim"}
         assert kill.call is not None
+        if kill.rule == OWN_LIMIT:
+            assert look.before.marks[kill.call].rounds > 2
+            continue
         if look.verdict.state.level < Level.KILL:
             mark = look.before.marks[kill.call]
             long = look.now - mark.since >= TUNING.freeze_max_s
@@ -240,12 +245,13 @@ def test_lowest_priority_and_largest_overshoot_is_killed_first(
 
 @given(TIMELINE)
 def test_high_priority_is_spared_while_there_are_others(timeline: list[tuple[float, Load]]) -> None:
-    """Calls of high priority are held back only where there are no others; paused also where the
-    kernel would kill them else, at the end of a lease."""
+    """Calls of high priority are held back only where there are no others, or at a limit of their
+    own; paused also where the kernel would kill them else, at the end of a lease."""
     for look in follow(timeline):
         ordinary = any(s.calls and s.priority != "high" for s in look.load.sessions)
         for action in look.verdict.actions:
-            if ordinary and action.kind in ("throttle", "freeze", "kill"):
+            own_limit = action.rule == OWN_LIMIT
+            if ordinary and not own_limit and action.kind in ("throttle", "freeze", "kill"):
                 session, call = look.call(action.call or "")
                 at_end = action.kind == "freeze" and (call.still or is_at_edge(call))
                 assert session.priority != "high" or at_end
@@ -254,12 +260,15 @@ def test_high_priority_is_spared_while_there_are_others(timeline: list[tuple[flo
 @given(TIMELINE)
 def test_somebody_always_runs(timeline: list[tuple[float, Load]]) -> None:
     """However little room there is, one call is neither throttled nor frozen; but for one that
-    waits for room at the end of its lease, where the kernel would kill it."""
+    waits for room at the end of its lease, where the kernel would kill it, or was held up at a
+    limit of its own."""
+    own_limit: set[str | None] = set()
     for look in follow(timeline):
+        own_limit |= {action.call for action in look.verdict.actions if action.rule == OWN_LIMIT}
         ids = {call.id for session in look.load.sessions for call in session.calls}
         held = {id for id, mark in look.verdict.state.marks.items() if mark.step != "free"}
         killed = [m for m in look.verdict.state.marks.values() if m.step == "killed"]
-        assert not ids or ids - held or killed or look.verdict.state.waiting
+        assert not ids or ids - held or killed or look.verdict.state.waiting or own_limit & ids
 
 
 @given(TIMELINE)
@@ -290,11 +299,20 @@ def test_nothing_flaps(timeline: list[tuple[float, Load]]) -> None:
 def test_everything_is_taken_back_when_room_returns(
     timeline: list[tuple[float, Load]], cut: int
 ) -> None:
-    """Whatever was done: with room, all calls run with their own limits within seconds."""
+    """Whatever was done: with room, for their sessions too, all calls run with their own limits
+    within seconds."""
     *_, last = [None, *follow(timeline[: cut + 1])]
     if last is None:
         return
-    roomy = replace(last.load, bound_bytes=1 << 40, held_bytes=0, current_bytes=0, stall_percent=0)
+    free = tuple(replace(session, room_bytes=None) for session in last.load.sessions)
+    roomy = replace(
+        last.load,
+        bound_bytes=1 << 40,
+        held_bytes=0,
+        current_bytes=0,
+        stall_percent=0,
+        sessions=free,
+    )
     *_, last = follow([(0.1, roomy)] * 40, last)
     state = last.verdict.state
     assert not {id for id, mark in state.marks.items() if mark.step != "killed"}
