@@ -155,7 +155,8 @@ def test_network_bytes_against_socket_and_device_counters(accounting: Accounting
 
 
 def test_curve_adds_up_to_the_cpu_time() -> None:
-    """Its last point has the CPU time of the leaf, as cpu.stat says; it covers the whole life."""
+    """Its last point has the CPU time of the leaf and no more, without what is left out where others
+    wake up on its CPU (on_runtime), before the daemon scales it; it covers the whole life."""
     with (
         leaf() as session,
         pin_root() as root,
@@ -168,7 +169,7 @@ def test_curve_adds_up_to_the_cpu_time() -> None:
         text = (made.path / "cpu.stat").read_text()
         used_s = int(text.partition("usage_usec ")[2].split()[0]) / 1e6
     assert curve is not None
-    assert curve.points[-1].cpu_s == pytest.approx(used_s, rel=0.2)
+    assert 0.5 * used_s <= curve.points[-1].cpu_s <= used_s + 0.02
     assert curve.points[0].t_s == 0.0
     assert curve.points[-1].t_s >= 0.3
 
