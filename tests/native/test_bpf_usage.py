@@ -155,7 +155,7 @@ def test_network_bytes_against_socket_and_device_counters(accounting: Accounting
 
 
 def test_curve_adds_up_to_the_cpu_time() -> None:
-    """Its last point has the CPU time of the leaf and no more, without what is left out where others
+    """The last point is the CPU time of the leaf, no more, but for what is left out where others
     wake up on its CPU (on_runtime), before the daemon scales it; it covers the whole life."""
     with (
         leaf() as session,
