@@ -18,7 +18,7 @@ import agentcg
 from agentcg.daemon.client import Client
 from agentcg.daemon.messages import Priority
 from agentcg.daemon.replay.collect import collect, memory_figures
-from agentcg.daemon.replay.controls import Control, ControlName, Governed, Plain
+from agentcg.daemon.replay.controls import Control, ControlName, Governed, Plain, make_way
 from agentcg.daemon.replay.executor import Glimpse, Player, Run
 from agentcg.daemon.replay.plan import Plan, Shape, build
 from agentcg.daemon.replay.result import (
@@ -77,6 +77,9 @@ class Campaign:
 
     def measure(self) -> Report:
         """All runs; raises the errors of the daemon and of the kernel as they are."""
+        if "agentcg" in self.settings.controls:  # found out now, and not after the other controls
+            with Client(self.settings.socket) as client:
+                make_way(client)
         self._measure_alone()
         for number in range(1, self.settings.runs + 1):
             players = self._players(number)

@@ -121,7 +121,7 @@ class Governed(Control):
         self._swap = swap
         self._opened: list[str] = []
         self._places: list[Place] = []
-        self._sweep()
+        make_way(client)
         host = client.host()
         self._bound_before = host.memory_max_bytes
         self._root = Cgroup.open(host.cgroup)
@@ -165,24 +165,26 @@ class Governed(Control):
             self._root.close()
             self._client.set_host_memory_max(self._bound_before)
 
-    def _sweep(self) -> None:
-        """Close what a killed replay left, with the bound it found; refuse other sessions."""
-        others: list[str] = []
-        for session in self._client.sessions():
-            pid = session.name.removeprefix(PREFIX).partition("-")[0]
-            if BOUND_LABEL not in session.labels or Path(f"/proc/{pid}").exists():
-                others.append(session.name)
-                continue
-            with Cgroup.open(session.cgroup) as cgroup:
-                _empty(cgroup)
-            self._client.close_session(session.name)
-            bound = session.labels[BOUND_LABEL]
-            self._client.set_host_memory_max(int(bound) if bound.isdecimal() else None)
-        if others:
-            raise Conflict(
-                f"the daemon has other sessions: {', '.join(others[:5])}",
-                remedy="replay bounds all sessions of the host together; close these first",
-            )
+
+def make_way(client: Client) -> None:
+    """Close what a killed replay left, with the bound it found. Raises `Conflict` where there are
+    sessions of others."""
+    others: list[str] = []
+    for session in client.sessions():
+        pid = session.name.removeprefix(PREFIX).partition("-")[0]
+        if BOUND_LABEL not in session.labels or Path(f"/proc/{pid}").exists():
+            others.append(session.name)
+            continue
+        with Cgroup.open(session.cgroup) as cgroup:
+            _empty(cgroup)
+        client.close_session(session.name)
+        bound = session.labels[BOUND_LABEL]
+        client.set_host_memory_max(int(bound) if bound.isdecimal() else None)
+    if others:
+        raise Conflict(
+            f"the daemon has other sessions: {', '.join(others[:5])}",
+            remedy="replay bounds all sessions of the host together; close these first",
+        )
 
 
 def _empty(cgroup: Cgroup) -> None:
