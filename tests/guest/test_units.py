@@ -17,7 +17,13 @@ import pytest
 from agentcg.cgroups import find_mount
 from agentcg.daemon.policybench.zram import swap_on_zram
 
-UNITS = ("agentcg.slice", "agentcg-sessions.service", "agentcg.socket", "agentcgd.service")
+UNITS = (
+    "agentcg.slice",
+    "agentcg-sessions.service",
+    "agentcg.socket",
+    "agentcgd.slice",
+    "agentcgd.service",
+)
 HOLDER = Path("/sys/fs/cgroup/agentcg.slice/agentcg-sessions.service")
 SOCKET = Path("/run/agentcg/agentcg.sock")
 POLICIES = Path("/etc/agentcg/policies.d")
@@ -157,6 +163,17 @@ def test_the_daemon_may_write_its_own_folders_only(daemon: int, path: str, writa
     """Seen from inside the daemon's mount namespace, all but its own folders is read-only."""
     done = run("nsenter", f"--target={daemon}", "--mount", "test", "-w", path, check=False)
     assert (done.returncode == 0) is writable
+
+
+def test_the_daemon_outweighs_all_agents_together(daemon: int) -> None:
+    """Its slice is a sibling of the agents' and of all services', and heavier than both."""
+    cgroups = find_mount().path
+    assert cgroup_of(daemon) == cgroups / "agentcgd.slice/agentcgd.service"
+
+    def weight(name: str) -> int:
+        return int((cgroups / name / "cpu.weight").read_text())
+
+    assert weight("agentcgd.slice") > weight("agentcg.slice") + weight("system.slice")
 
 
 def test_the_daemon_keeps_its_memory(daemon: int) -> None:
