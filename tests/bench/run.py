@@ -71,7 +71,7 @@ BENCHES = (
     Bench("hooks", "PYTHON tests/bench/hooks.py --claude 20"),
     Bench("reaction", f"{START_DAEMON}PYTHON tests/bench/reaction.py", guest=True),
     Bench("bpf", "PYTHON tests/bench/bpf_cost.py"),
-    Bench("overhead", "PYTHON tests/bench/overhead.py --favordynmods"),
+    Bench("overhead", "PYTHON tests/bench/overhead.py --favordynmods --bound"),
     Bench("detection", "PYTHON tests/bench/detection.py --favordynmods"),
     Bench("attribution", "PYTHON tests/bench/attribution.py"),
     Bench("exec-load", "PYTHON tests/bench/exec_load.py"),
