@@ -60,18 +60,20 @@ class Shape:
 def choose_three(shapes: dict[str, Shape]) -> tuple[str, str, str]:
     """Names of the high-priority agent, the hungry one and the modest one.
 
-    Where fewer than three are typical, any others that can be played in the time do too. Raises
-    TraceError if there are not enough of those.
+    Where fewer than three are typical, any others that can be played in the time do too, and where
+    there are not enough of those, the three that take the least. Raises TraceError if there are
+    not three.
     """
-    playable = {name: shape for name, shape in shapes.items() if shape.churn_mib <= CHURN_MIB}
-    typical = {name: shape for name, shape in playable.items() if shape.is_typical}
-    fitting = typical if len(typical) >= 3 else playable
-    if len(fitting) < 3:
+    if len(shapes) < 3:
         raise TraceError(
-            f"of {len(shapes)} recordings {len(playable)} can be played in the time: they take at"
-            f" most {CHURN_MIB:.0f} MiB anew",
-            remedy="3 are needed; without TRACES= generated ones are played",
+            f"there are {len(shapes)} recordings (*.json.gz), and three agents are shown",
+            remedy="without TRACES= generated ones are played",
         )
+    calmest = sorted(shapes, key=lambda name: shapes[name].churn_mib)[:3]
+    playable = [name for name, shape in shapes.items() if shape.churn_mib <= CHURN_MIB]
+    typical = [name for name in playable if shapes[name].is_typical]
+    chosen = next((some for some in (typical, playable) if len(some) >= 3), calmest)
+    fitting = {name: shapes[name] for name in chosen}
     early = [name for name, shape in fitting.items() if shape.peak_s <= EARLY_S] or list(fitting)
     hungry = max(early, key=lambda name: fitting[name].peak_mib)
     others = [name for name in fitting if name != hungry]
