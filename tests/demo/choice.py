@@ -6,7 +6,7 @@ hungriest there is and has its peak early, when all three are still at work; the
 modest. The limit is somewhat below that peak plus what the other two hold most of the time; the
 peak of the high-priority one fits in, else nobody could help it.
 Recordings that take and give back more memory than an emulated machine can touch in the time are
-left out: the demonstration is to take minutes.
+left out where there are others: the demonstration is to take minutes.
 """
 
 from __future__ import annotations

@@ -160,6 +160,16 @@ def test_sessions_of_others_are_not_disturbed(daemon: Api) -> None:
     try:
         with pytest.raises(Conflict, match="somebody"):
             measure("agentcg", [("high", BURST)], 600, socket=daemon.path)
+        settings = Settings(
+            limit_bytes=600 * MIB,
+            shape=Shape(speed=4),
+            socket=daemon.path,
+            controls=("none", "agentcg"),
+        )
+        late = Campaign([("high", BURST)], settings)
+        with pytest.raises(Conflict, match="somebody"):
+            late.measure()
+        assert late.runs == []  # it is found before the other controls are played
         assert daemon.get("/v1/host")["memory_max_bytes"] == bound
     finally:
         daemon.good("DELETE", "/v1/sessions/somebody")
