@@ -64,6 +64,16 @@ def test_kernels_are_chosen_by_name() -> None:
         choose_kernels(kernels, "5.4")
 
 
+def test_a_path_is_a_kernel_of_ones_own(tmp_path: Path) -> None:
+    """What is in no list can be booted, if it is there."""
+    image = tmp_path / "bzImage"
+    with pytest.raises(UsageError, match="there is no kernel"):
+        choose_kernels(parse_kernels(TWO), str(image))
+    image.touch()
+    (kernel,) = choose_kernels(parse_kernels(TWO), str(image))
+    assert (kernel.name, kernel.image, kernel.cpu) == ("bzImage", image, "max")
+
+
 def test_run_takes_its_options_before_the_command() -> None:
     """What comes after -- is the command's, even if it looks like an option."""
     line = "run --kernel stable --push / --push /:/b --timeout 1.5 --memory 2G -- ls --cpus 9"

@@ -21,7 +21,7 @@ from guestvm.initrd import initrd
 from guestvm.instance import Instance
 from guestvm.kernels import Kernel
 from guestvm.qemu import Machine
-from guestvm.rootfs import rootfs
+from guestvm.rootfs import own_kernel, rootfs
 from guestvm.sinks import Collect
 from guestvm.snapshot import BOOT_TIMEOUT_S, settle, snapshot
 
@@ -72,11 +72,12 @@ def machine(kernel: Kernel, options: Options) -> Machine:
     host.install_packages()
     root = rootfs()
     image = root / "root.img"
+    directory = own_kernel(kernel.image) if kernel.image else root / kernel.name
     return Machine(
         kernel=kernel.name,
         cpu_model=kernel.cpu,
-        vmlinux=root / kernel.name / "vmlinux",
-        initrd=initrd(root / kernel.name),
+        vmlinux=directory / "vmlinux",
+        initrd=initrd(root / "busybox", directory / "modules"),
         root=image,
         root_bytes=image.stat().st_size,
         memory_bytes=options.memory_bytes,

@@ -22,10 +22,8 @@ UNIT = IMAGE_FILES / "agentcg-guest.service"
 INIT = IMAGE_FILES / "init"
 
 
-def initrd(kernel_directory: Path) -> Path:
-    """The initrd for a kernel of the root's cache entry."""
-    busybox = kernel_directory.parent / "busybox"
-    modules = kernel_directory / "modules"
+def initrd(busybox: Path, modules: Path) -> Path:
+    """The initrd for a kernel that needs these modules: none, where there is no such directory."""
     contents = sorted(modules.rglob("*.ko"))
     key = cache.content_key([Path(__file__), INIT, *MODULES, UNIT, busybox, *contents])
     entry = cache.entry("initrd", key, "the initrd", lambda to: _build(to, busybox, modules))
@@ -41,7 +39,8 @@ def _build(directory: Path, busybox: Path, modules: Path) -> None:
         shutil.copy(busybox, tree / "bin/busybox")
         for path in (*MODULES, UNIT):
             shutil.copy(path, tree / "agent")
-        shutil.copytree(modules, tree / "modules")
+        if modules.is_dir():
+            shutil.copytree(modules, tree / "modules")
         _archive(tree, directory / "initrd")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of kernels, tests/vm/kernels."""
+"""The list of kernels, tests/vm/kernels, and kernels of one's own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.,+=_-]{0,63}")
 
 @dataclass(frozen=True)
 class Kernel:
-    """One line of the list; the list's head says what the fields mean."""
+    """One line of the list; the list's head says what the fields mean. One's own has an image."""
 
     name: str
     suite: str
     package: str
     cpu: str = "max"
+    image: Path | None = None
 
 
 def parse_kernels(text: str) -> list[Kernel]:
@@ -49,13 +50,22 @@ def load_kernels() -> list[Kernel]:
 
 
 def choose_kernels(kernels: list[Kernel], name: str | None) -> list[Kernel]:
-    """The kernels that `--kernel NAME` means; None is the default, "all" is all."""
+    """The kernels that `--kernel NAME` means; None is the default, "all" is all. What has a "/" in
+    it is the path of an image."""
     if name is None:
         return kernels[:1]
+    if "/" in name:
+        return [_own(Path(name))]
     if name == ALL:
         return kernels
     for kernel in kernels:
         if kernel.name == name:
             return [kernel]
     known = ", ".join(kernel.name for kernel in kernels)
-    raise UsageError(f"no kernel {name!r}; there are {known}, and {ALL}")
+    raise UsageError(f"no kernel {name!r}; there are {known}, and {ALL}, and paths of images")
+
+
+def _own(image: Path) -> Kernel:
+    if not image.is_file():
+        raise UsageError(f"there is no kernel {image}")
+    return Kernel(image.name, "", "", image=image)

@@ -127,7 +127,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _machine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kernel", metavar="NAME", help="one of the list's; all = each of them")
+    parser.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help="one of the list's; all = each of them; a path = this vmlinux or bzImage",
+    )
     parser.add_argument(
         "--memory", type=parse_size, default="3G", metavar="SIZE", help="default 3G"
     )

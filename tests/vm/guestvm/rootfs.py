@@ -102,11 +102,28 @@ def _finish_kernel(directory: Path, kernel: Kernel) -> None:
     vmlinuz = directory / kernel.name / "vmlinuz"
     if not vmlinuz.is_file():
         raise GuestError(f"kernel {kernel.name}: {kernel.package} holds no vmlinuz")
-    vmlinuz.with_name("vmlinux").write_bytes(decompress(payload(vmlinuz.read_bytes())))
+    vmlinuz.with_name("vmlinux").write_bytes(_plain(vmlinuz.read_bytes()))
     vmlinuz.unlink()
     say(f"kernel {kernel.name}: {kernel_version(directory, kernel)}")
 
 
+def _plain(image: bytes) -> bytes:
+    """The ELF kernel in an image that may be one already."""
+    return image if image.startswith(b"\x7fELF") else decompress(payload(image))
+
+
+def own_kernel(image: Path) -> Path:
+    """The cache entry with the vmlinux of somebody's own kernel; it has no modules."""
+    key = cache.content_key([image, Path(vmlinux.__file__)])
+
+    def build(directory: Path) -> None:
+        (directory / "vmlinux").write_bytes(_plain(image.read_bytes()))
+
+    return cache.entry("kernel", key, f"kernel {image}", build)
+
+
 def kernel_version(directory: Path, kernel: Kernel) -> str:
-    """The full release of a built kernel, as `uname -r` prints it."""
+    """The full release of a built kernel, as `uname -r` prints it; the path of one's own."""
+    if kernel.image:
+        return str(kernel.image)
     return (directory / kernel.name / "version").read_text().strip()
