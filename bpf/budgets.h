@@ -66,6 +66,16 @@ static __always_inline u64 usage_bytes(struct mem_cgroup *memcg)
 	return BPF_CORE_READ(memcg, memory.usage.counter) * budget_settings.page_bytes;
 }
 
+static __always_inline struct mem_cgroup *memcg_of(struct task_struct *p)
+{
+	struct css_set *set = BPF_CORE_READ(p, cgroups);
+	int id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+	struct cgroup_subsys_state *css = NULL;
+
+	bpf_probe_read_kernel(&css, sizeof(css), &set->subsys[id]);
+	return css ? (void *)css - bpf_core_field_offset(struct mem_cgroup, css) : NULL;
+}
+
 static __always_inline struct mem_cgroup *memcg_above(struct mem_cgroup *memcg)
 {
 	struct cgroup_subsys_state *parent = BPF_CORE_READ(memcg, css.parent);

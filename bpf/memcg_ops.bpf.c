@@ -9,10 +9,12 @@
  * Each form has its set of programs here; user space loads the one that the kernel's BTF has.
  *
  * The types are declared by hand: names before the ___ are the kernel's, members are found by
- * name, and those that are left out stay empty. The kernel waits where the task returns to user
- * mode, and bounds the wait, as for memory.high.
+ * name, and those that are left out stay empty. The kernel waits in the charge, for 2 s at most,
+ * as for memory.high, and so with what locks the task holds there.
  */
 #include "budgets.h"
+
+#define SHORTEST_MS 11 /* what is not more than a hundredth of a second the kernel leaves out */
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -59,18 +61,23 @@ static __always_inline bool is_protected(struct mem_cgroup *memcg, bool hard)
 	return false;
 }
 
-/* How long the task that charged this cgroup has to wait, in ms. */
+/*
+ * How long the task that charged this cgroup has to wait, in ms. It has to be one of the cgroup's
+ * own: who takes a page of it out of swap, or writes for it, as kernel threads do, is not to blame.
+ */
 static __always_inline unsigned int delay_ms(struct mem_cgroup *memcg)
 {
 	struct verdict v = {};
 	u64 ms;
 
-	if (!control.budgets || expired(bpf_ktime_get_ns()))
+	if (!control.budgets || expired(bpf_ktime_get_ns()) ||
+	    memcg != memcg_of(bpf_get_current_task_btf()))
 		return 0;
 	judge(memcg, 0, &v);
 	ms = v.delay_ns / NSEC_PER_MSEC;
-	if (ms)
-		account_delay(v.cgroup_id, ms * NSEC_PER_MSEC, v.over_bytes);
+	if (ms < SHORTEST_MS)
+		return 0;
+	account_delay(v.cgroup_id, ms * NSEC_PER_MSEC, v.over_bytes);
 	return ms;
 }
 

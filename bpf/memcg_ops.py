@@ -8,6 +8,7 @@ running kernel has, if any, is read from its BTF by the names of the members.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -26,6 +27,8 @@ from agentcg.errors import BpfError, InvalidInput
 OPS = "memcg_bpf_ops"
 _VALUE = f"bpf_struct_ops_{OPS}"  # what the kernel calls the value of such a map
 _LINK_CREATE, _STRUCT_OPS, _ALLOW_OVERRIDE = 28, 44, 1  # linux/bpf.h
+_CGROUP_FD = 1 << 7  # in the later form's linux/bpf.h: target_fd is a cgroup's
+_BUSY = "another program is there already, at this cgroup, above or below it"
 _BPF = {"x86_64": 321}.get(platform.machine(), 280)  # bpf(2); 280 in asm-generic/unistd.h
 
 
@@ -35,6 +38,12 @@ class Form:
 
     name: str
     members: tuple[str, ...]
+    flags: int
+    """How it is attached; besides, a cgroup further down may have another program."""
+
+    def __str__(self) -> str:
+        """For people: what the kernel asks."""
+        return f"{OPS}, {self.members[-1]}"
 
     @property
     def ops(self) -> str:
@@ -47,8 +56,8 @@ class Form:
 
 
 FORMS = (
-    Form("delay", ("below_low", "below_min", "get_high_delay_ms")),
-    Form("charge", ("below_low", "below_min", "memcg_charged")),
+    Form("delay", ("below_low", "below_min", "get_high_delay_ms"), 0),
+    Form("charge", ("below_low", "below_min", "memcg_charged"), _CGROUP_FD),
 )
 
 
@@ -92,8 +101,9 @@ class MemcgOps(Closing):
     `with` or `close` takes them out again, and so does the end of the process.
     """
 
-    def __init__(self, opened: Object, maps: Protections, link: int) -> None:
+    def __init__(self, form: Form, opened: Object, maps: Protections, link: int) -> None:
         """`open` is the way to get one."""
+        self.form = form
         self.budgets = maps
         self._object = opened
         self._link = link
@@ -114,13 +124,15 @@ class MemcgOps(Closing):
                     opened.leave_out(*map(other.program, other.members))
             opened.load()
             maps = Protections(opened)
-            return cls(opened, maps, _attach(opened, form, cgroup_fd))  # nothing can fail after it
+            link = _attach(opened, form, cgroup_fd)
+            return cls(form, opened, maps, link)  # nothing can fail after it
         except BaseException as error:
             if maps is not None:
                 maps.close()
             opened.close()
             if isinstance(error, OSError):
-                raise BpfError(f"{OPS} cannot be attached: {error.strerror}") from error
+                reason = _BUSY if error.errno == errno.EBUSY else error.strerror
+                raise BpfError(f"{OPS} cannot be attached: {reason}") from error
             raise
 
     def close(self) -> None:
@@ -180,10 +192,25 @@ def _attach(opened: Object, form: Form, cgroup_fd: int) -> int:
     ops = opened.map(form.ops, ctypes.c_uint32, type(value))
     try:
         ops.put(0, value)
-        # union bpf_attr, link_create: map_fd, target_fd, attach_type, flags, cgroup.relative_fd
-        request = struct.pack("=IIIIIIQ", ops.fd, 0, _STRUCT_OPS, _ALLOW_OVERRIDE, cgroup_fd, 0, 0)
-        libc = ctypes.CDLL(None, use_errno=True)
-        link: int = libc.syscall(_BPF, _LINK_CREATE, request, len(request))
-        return libbpf.checked(link, OPS)
+        return _linked(ops.fd, form, cgroup_fd)
     finally:
         ops.close()
+
+
+def _linked(map_fd: int, form: Form, cgroup_fd: int) -> int:
+    """As the form's series does it; else as the other, on which a kernel's may rest by now."""
+    try:
+        return _link(map_fd, cgroup_fd, form.flags | _ALLOW_OVERRIDE)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return _link(map_fd, cgroup_fd, form.flags ^ _CGROUP_FD | _ALLOW_OVERRIDE)
+
+
+def _link(map_fd: int, cgroup_fd: int, flags: int) -> int:
+    """Attach a filled map to a cgroup. It is named twice: each series looks in one place."""
+    # union bpf_attr, link_create: map_fd, target_fd, attach_type, flags, cgroup.relative_fd
+    request = struct.pack("=IIIIIIQ", map_fd, cgroup_fd, _STRUCT_OPS, flags, cgroup_fd, 0, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    link: int = libc.syscall(_BPF, _LINK_CREATE, request, len(request))
+    return libbpf.checked(link, OPS)

@@ -54,16 +54,6 @@ struct {
 	__type(value, struct delay_timer);
 } delay_timer SEC(".maps");
 
-static __always_inline struct mem_cgroup *memcg_of(struct task_struct *p)
-{
-	struct css_set *set = BPF_CORE_READ(p, cgroups);
-	int id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-	struct cgroup_subsys_state *css = NULL;
-
-	bpf_probe_read_kernel(&css, sizeof(css), &set->subsys[id]);
-	return css ? (void *)css - bpf_core_field_offset(struct mem_cgroup, css) : NULL;
-}
-
 /* --- The delay queue ------------------------------------------------------------------------ */
 
 static __always_inline void arm(u64 due_ns, u64 now)

@@ -125,4 +125,4 @@ def _memcg() -> Iterator[Control]:
 
     found = memcg_ops.probe()
     absence = found if isinstance(found, str) else ""
-    yield _control("memcg struct_ops", not absence, memcg_ops.OPS, absence, "off")
+    yield _control("memcg struct_ops", not absence, str(found), absence, "off")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import stalls
 from agentcg.bpf.scheduler import Scheduler, loaded
 from agentcg.cgroups import Cgroup
 from cgroup_support import own_cgroup, until
-from scheduler_support import PATIENCE_S, THERE, holder, replug_a_cpu
+from scheduler_support import PATIENCE_S, THERE, holder, no_complaints, replug_a_cpu
 from storms import KINDS, NAMES
 
 SECONDS = float(os.environ.get("AGENTCG_STRESS_SECONDS", "8"))
@@ -32,31 +31,6 @@ STALL_S = 1.0 if SECONDS >= 60 else 5.0
 """What nobody may wait for. The short form, beside other work, looks for what hangs."""
 NOTICED_S = 1.0
 STORMS = Path(__file__).parents[1] / "storms.py"
-BAD = re.compile(
-    r"WARNING:|BUG:|Oops|rcu: INFO|blocked for more than|sched_ext: .*error|runnable task stall"
-)
-PATIENT = {
-    "/proc/sys/kernel/watchdog_thresh": "60",
-    "/proc/sys/kernel/hung_task_timeout_secs": "600",
-    "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout": "300",
-}
-"""The kernel's own limits, in seconds: it also complains where nobody runs the virtual machine."""
-
-
-@contextlib.contextmanager
-def no_complaints() -> Iterator[None]:
-    """The kernel's log has no warning that was not there before."""
-    for path, seconds in PATIENT.items():
-        with contextlib.suppress(OSError):  # this kernel does not look
-            Path(path).write_text(seconds)
-
-    def lines() -> list[str]:
-        said = subprocess.run(["dmesg"], check=True, capture_output=True, text=True)
-        return [line for line in said.stdout.splitlines() if BAD.search(line)]
-
-    before = lines()
-    yield
-    assert [line for line in lines() if line not in before] == []
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from agentcg.bpf.memcg_ops import MemcgOps, probe
+from agentcg.bpf.memcg_ops import OPS, MemcgOps, probe
 from agentcg.cgroups import Cgroup
 from agentcg.daemon.messages import Control
 from agentcg.daemon.service.core import Core
@@ -49,14 +49,14 @@ class KernelDelay:
             return
         self._ops = opened
         self._core.budgets.start(opened.budgets, self._core.registry.calls.values())
-        log.info("the kernel delays charges over budgets (memcg_bpf_ops)")
+        log.info("the kernel delays charges over budgets (%s)", opened.form)
 
     def control(self) -> Control:
         """For `agentcg doctor`."""
         return Control(
             name="memcg struct_ops",
             state="enforced" if self.active else "off",
-            backend="memcg_bpf_ops",
+            backend=str(self._ops.form) if self._ops else OPS,
             detail=self.reason,
         )
 

@@ -148,9 +148,42 @@ def test_what_cannot_be_attached_is_closed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(memcg_ops, "Object", lambda _: opened)
     monkeypatch.setattr(memcg_ops, "Protections", Maps)
     monkeypatch.setattr(memcg_ops, "_attach", refused)
-    with pytest.raises(BpfError, match="busy"):
+    with pytest.raises(BpfError, match="another program is there already"):
         memcg_ops.MemcgOps.open(CHARGE, 0)
     assert opened.closed == ["maps", "object"]
+
+
+@pytest.mark.parametrize(
+    ("form", "refusals", "tried"),
+    [
+        (DELAY, [], [1]),
+        (CHARGE, [], [0x81]),
+        (DELAY, [22], [1, 0x81]),  # EINVAL
+        (CHARGE, [95], [0x81, 1]),  # EOPNOTSUPP
+        (CHARGE, [22, 22], [0x81, 1]),
+        (DELAY, [16], [1]),  # EBUSY
+    ],
+)
+def test_it_is_attached_as_the_kernels_series_does_it(
+    monkeypatch: pytest.MonkeyPatch, form: Form, refusals: list[int], tried: list[int]
+) -> None:
+    """The two series are told of the cgroup by different flags; a kernel that refuses those of its
+    form is asked by the other's, once. Programs further down are always allowed."""
+    flags = []
+
+    def link(map_fd: int, cgroup_fd: int, asked: int) -> int:
+        flags.append(asked)
+        if len(flags) <= len(refusals):
+            raise OSError(refusals[len(flags) - 1], "refused")
+        return 7
+
+    monkeypatch.setattr(memcg_ops, "_link", link)
+    if len(refusals) == len(tried):
+        with pytest.raises(OSError, match="refused"):
+            memcg_ops._linked(3, form, 4)
+    else:
+        assert memcg_ops._linked(3, form, 4) == 7
+    assert flags == tried
 
 
 @pytest.mark.parametrize("form", FORMS)

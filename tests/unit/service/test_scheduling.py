@@ -25,6 +25,7 @@ class Ops:
     """Attached programs."""
 
     budgets = "the budgets"
+    form = FORMS[0]
 
     def __init__(self) -> None:
         self.closed = threading.Event()
