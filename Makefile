@@ -102,14 +102,15 @@ guest: guest-build dist ## tests under systemd in virtual machines, on every ker
 		--push Makefile:/srv/agentcg -- python3 -m pytest tests/guest $(DEAL) \
 		--reruns $(RERUNS) $(PYTEST)
 
-# Storms of so many seconds: two of them, and some time around each.
-STRESS_SECONDS ?= 300
+# Storms of so many seconds: three of them, and some time around each.
+STRESS_SECONDS ?= 200
 
 .PHONY: test-stress
 test-stress: guest-build ## ten minutes of storms under the scheduler with memory delay, in the guest
 	tests/vm/guest run --kernel $(if $(filter all,$(KERNEL)),backports,$(KERNEL)) \
 		-e AGENTCG_STRESS_SECONDS=$(STRESS_SECONDS) -- \
-		python3 -m pytest tests/guest/test_stress.py --durations=2 $(PYTEST)
+		python3 -m pytest -s tests/guest/test_stress.py tests/guest/test_stress_daemon.py \
+		--durations=3 $(PYTEST)
 
 .PHONY: browser
 browser: $(STAMPS)/venv $(STAMPS)/packages-clients ## the page of agentcg report in headless Chromium

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of the scheduler share: its holder, work, a CPU that comes back, the kernel's log."""
+"""What tests of the scheduler share: its holder, work, a CPU that goes and comes."""
 
 from __future__ import annotations
 
 import contextlib
-import re
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from agentcg.bpf.scheduler import SCHED_EXT, loaded
 from agentcg.cgroups import Cgroup
@@ -29,34 +30,7 @@ print("begun", flush=True)
 end = time.monotonic() + {seconds}
 while time.monotonic() < end: pass
 """
-BAD = re.compile(
-    r"WARNING:|BUG:|Oops|rcu: INFO|blocked for more than|sched_ext: .*error|runnable task stall"
-)
-PATIENT = {
-    "/proc/sys/kernel/watchdog_thresh": "60",
-    "/proc/sys/kernel/hung_task_timeout_secs": "600",
-    "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout": "300",
-}
-"""The kernel's own limits, in seconds: it also complains where nobody runs the virtual machine."""
-
-
 HOLD = "import time; from agentcg.bpf.scheduler import Scheduler; s = Scheduler.open(); "
-
-
-@contextlib.contextmanager
-def no_complaints() -> Iterator[None]:
-    """The kernel's log has no warning that was not there before."""
-    for path, seconds in PATIENT.items():
-        with contextlib.suppress(OSError):  # this kernel does not look
-            Path(path).write_text(seconds)
-
-    def lines() -> list[str]:
-        said = subprocess.run(["dmesg"], check=True, capture_output=True, text=True)
-        return [line for line in said.stdout.splitlines() if BAD.search(line)]
-
-    before = lines()
-    yield
-    assert [line for line in lines() if line not in before] == []
 
 
 @contextlib.contextmanager
@@ -117,6 +91,12 @@ def replug_a_cpu() -> None:
 
 def times_loaded() -> int:
     return int((SCHED_EXT / "enable_seq").read_text())
+
+
+def bpftool(*words: str) -> Any:
+    """What it prints as JSON: of programs and maps of whoever loaded them."""
+    said = subprocess.run(["bpftool", "-j", *words], check=True, capture_output=True, text=True)
+    return json.loads(said.stdout)
 
 
 @contextlib.contextmanager

@@ -3,22 +3,30 @@
 
     python storms.py KIND SECONDS TREE
 
-Prints how often it did it. TREE has the cgroups a, b and c, each with cpu and memory.
+Prints how often it did it. TREE has the cgroups a, b, c and d, each with cpu and memory; b may
+have a budget of 8 MiB.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import itertools
 import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b", "c", "d")
+MIB = 1 << 20
+OVER_BYTES = 9 * MIB
+AT_MOST_BYTES = 24 * MIB
+FILE_BYTES = 32 * MIB
 
 
 def compute(seconds: float) -> None:
@@ -102,21 +110,58 @@ def affinities(tree: Path) -> None:
     children(4, work, tree / random.choice(NAMES))
 
 
-def growth(tree: Path) -> None:
-    """Memory over the budget of b, in a child that is killed while it waits."""
+PATIENT = itertools.cycle((True, False, False, False))
 
-    def work() -> None:
-        bytearray(b"x" * (64 << 20))
+
+def growth(tree: Path) -> None:
+    """Memory over the budget of b, in a child that is killed while it waits: at any moment, and
+    from time to time not before it is over, however slow the machine is."""
+
+    def held_bytes() -> int:
+        return int((tree / "b/memory.current").read_text())
 
     pid = os.fork()
     if not pid:
         (tree / "b/cgroup.procs").write_text("0")
-        work()
+        bytearray(b"x" * (64 * MIB))
         os._exit(0)
-    # Mostly short, so that it dies at any moment; a slow machine needs longer to get over it.
-    time.sleep(random.choice((0.02, 0.1, 0.2, 2.0)))
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    gone = 0
+    if next(PATIENT):
+        while held_bytes() < OVER_BYTES and not gone:
+            gone = os.waitpid(pid, os.WNOHANG)[0]
+            time.sleep(0.01)
+    else:
+        time.sleep(random.choice((0.02, 0.1, 0.2)))
+    if not gone:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@functools.cache
+def a_file() -> int:
+    """On a disk, without a name."""
+    with tempfile.TemporaryFile(dir="/var/tmp") as file:
+        file.write(bytes(FILE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+        return os.dup(file.fileno())
+
+
+def limits(tree: Path) -> None:
+    """Memory of d up to what d may have: of a file that is read nothing stays for long, and who
+    holds more is killed, alone or with all of d."""
+    (tree / "d/memory.max").write_text(str(AT_MOST_BYTES))
+    (tree / "d/memory.oom.group").write_text(random.choice("01"))
+    file = a_file()
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # else it is charged to who wrote it
+
+    def work() -> None:
+        if os.getpid() % 2:
+            bytearray(b"x" * FILE_BYTES)
+        for offset in range(0, FILE_BYTES, MIB):
+            os.pread(file, MIB, offset)
+
+    children(4, work, tree / "d")
 
 
 def steady(tree: Path) -> None:
@@ -125,7 +170,8 @@ def steady(tree: Path) -> None:
 
 
 KINDS = {
-    kind.__name__: kind for kind in (forks, cgroups, weights, freezes, affinities, growth, steady)
+    kind.__name__: kind
+    for kind in (forks, cgroups, weights, freezes, affinities, growth, limits, steady)
 }
 
 

@@ -22,7 +22,7 @@ from agentcg.bpf.memcg_ops import FORMS, Form, MemcgOps, probe
 from agentcg.cgroups import Cgroup
 from agentcg.errors import BpfError
 from cgroup_support import own_cgroup, until
-from scheduler_support import no_complaints
+from kernel_log import no_complaints
 
 PATIENCE_S = 300.0
 MIB = 1 << 20
