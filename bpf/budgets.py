@@ -8,6 +8,7 @@ two seconds, by how far over it is; nothing else waits. Budgets hold while `hear
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from ctypes import c_uint32, c_uint64
@@ -28,6 +29,8 @@ PRIORITIES = {"low": 0, "normal": 1, "high": 2}
 EXPIRY_NS = 10_000_000_000
 """For so long after the last heartbeat budgets hold."""
 _MAX_BYTES = 1 << 62
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class BudgetMaps:
 
         The delay grows with the square of the overshoot, up to `max_delay_ns` at `hard_bytes`;
         normal priority waits a quarter of it, high a sixteenth. A `hard_bytes` not above
-        `soft_bytes`: always the longest. More than two seconds are taken as two. InvalidInput
-        for values that make no sense, BpfError when there is no room for one more.
+        `soft_bytes`: always the longest. More than two seconds are taken as two, and the log says
+        so. InvalidInput for values that make no sense, BpfError when there is no room for one more.
         """
         budget = _budget(soft_bytes, hard_bytes, priority, max_delay_ns)
         try:
@@ -124,6 +127,8 @@ def _budget(soft_bytes: int, hard_bytes: int, priority: str, max_delay_ns: int) 
         raise InvalidInput("priority", priority, f"one of {', '.join(PRIORITIES)}")
     if max_delay_ns < 0:
         raise InvalidInput("max_delay_ns", max_delay_ns, "0 or more")
+    if max_delay_ns > MAX_DELAY_NS:
+        log.warning("a delay of %g s is taken as %g s", max_delay_ns / 1e9, MAX_DELAY_NS / 1e9)
     return BudgetRecord(
         soft_bytes, hard_bytes, min(max_delay_ns, MAX_DELAY_NS), PRIORITIES[priority], 0
     )

@@ -58,11 +58,10 @@ class MemoryDelay(BudgetMaps):
     """Budgets that the scheduler answers with delays."""
 
     def __init__(self, opened: Object) -> None:
-        """Attach to charges; `opened` is the loaded scheduler's object."""
+        """`opened` is the loaded scheduler's object, with `PROGRAM` attached."""
         super().__init__(opened)
         self._events = opened.map("delay_events", c_uint32, c_uint32)
         self._ring = libbpf.Ring(self._events.fd, _EVENTS_PER_POLL)
-        opened.attach(PROGRAM)
 
     def trace(self, cgroup_id: int, on: bool) -> None:
         """Have each delay by this budget reported by `events`, or not any more."""

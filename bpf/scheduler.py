@@ -105,12 +105,15 @@ class Scheduler(Closing):
         self._stops = not memory_delay.cannot_stop()
         self.turns = Turns(opened)
         self.memory_delay = MemoryDelay(opened) if delays else None
+        self.no_delay = "" if delays else memory_delay.absence()
+        """Why there is none although the kernel was asked."""
 
     @classmethod
     def open(cls, *, delays: bool = True, slice_ns: int = SLICE_NS) -> Scheduler:
         """Load and take charge; blocks for a second or less. BpfError says why not.
 
-        `delays`: offer `memory_delay`, too, where the kernel can (else it is None).
+        `delays`: offer `memory_delay`, too, where the kernel can (else it is None, and `no_delay`
+        says why).
         """
         if reason := absence():
             raise BpfError(reason)
@@ -131,7 +134,17 @@ class Scheduler(Closing):
             opened.attach_struct_ops("agentcg_ops")
             if evicts:
                 opened.attach(EVICTING)
+            if delays:
+                opened.attach(memory_delay.PROGRAM)
             return cls(opened, delays)
+        except BpfError as error:
+            opened.close()
+            if not delays:
+                raise
+            # It has the function, and does not let it be traced: the rest may be had all the same.
+            without = cls.open(delays=False, slice_ns=slice_ns)
+            without.no_delay = str(error)
+            return without
         except OSError as error:
             opened.close()
             raise _taken(loaded() or "another one") from error

@@ -8,7 +8,6 @@ import logging
 from functools import partial
 from typing import Literal
 
-from agentcg.bpf import memory_delay
 from agentcg.bpf.scheduler import Scheduler
 from agentcg.daemon.messages import Control
 from agentcg.daemon.service.accounts.counts import scheduled_of
@@ -75,7 +74,7 @@ class Scheduling:
         missing = "goes with the scheduler"
         if self._scheduler is not None:
             there = self._scheduler.memory_delay is not None
-            missing = "" if there else self._no_delay()
+            missing = "" if there else self._no_delay(self._scheduler)
         if self._kernel_delay.active:
             missing = "not needed: the kernel delays by itself (memcg struct_ops)"
         return Control(
@@ -85,8 +84,8 @@ class Scheduling:
             detail=missing,
         )
 
-    def _no_delay(self) -> str:
-        return memory_delay.absence() if self._delays else "switched off (--memory-delay off)"
+    def _no_delay(self, scheduler: Scheduler) -> str:
+        return scheduler.no_delay if self._delays else "switched off (--memory-delay off)"
 
     def close(self) -> None:
         """Leave the kernel to itself."""

@@ -50,11 +50,14 @@ def budgets_in(opened: Any) -> BudgetMaps:
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(0, 0), (1, 1), (HOUR_NS, MAX_DELAY_NS)])
-def test_a_delay_is_two_seconds_at_most(asked: int, kept: int) -> None:
-    """An hour is taken as two seconds; none is a budget that holds nobody up."""
+def test_a_delay_is_two_seconds_at_most(
+    asked: int, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An hour is taken as two seconds, and the log says so; none holds nobody up."""
     opened = Opened()
     budgets_in(opened).set(7, MIB, 0, "low", asked)
     assert opened.maps["budgets"].entries[7].max_delay_ns == kept
+    assert caplog.messages == (["a delay of 3600 s is taken as 2 s"] if asked > kept else [])
 
 
 @pytest.mark.parametrize("full", ["budgets", "delays"])

@@ -54,6 +54,17 @@ def test_verifier_log() -> None:
     assert essence(log) == "499: (85) call bpf_probe_read#113 | R2 unbounded memory access"
 
 
+def test_libbpf_log() -> None:
+    """Of libbpf's own log the cause is kept, not what follows from it."""
+    cause = "libbpf: prog 'x': failed to find kernel BTF type ID of 'y': -3"
+    log = (
+        f"{cause}\nlibbpf: prog 'x': failed to prepare load attributes: -3\n"
+        "libbpf: prog 'x': failed to load: -3\nlibbpf: failed to load object 'x.bpf.o'\n"
+    )
+    assert essence(log) == cause
+    assert essence("libbpf: failed to load object 'x.bpf.o'\n").endswith("'x.bpf.o'")
+
+
 @pytest.mark.parametrize(("log", "said"), [("", ""), ("\n \n", ""), ("a\nb\nc\nd\n", "b | c | d")])
 def test_other_log(log: str, said: str) -> None:
     """Of any other log the last lines are kept; an empty one says nothing."""
