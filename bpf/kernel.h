@@ -93,6 +93,7 @@ enum cgroup_subsys_id {
 };
 
 struct css_set {
+	struct cgroup *dfl_cgrp;
 	struct cgroup_subsys_state *subsys[16];
 };
 
@@ -142,6 +143,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct sigpending pending;
 	unsigned long jobctl;
+	unsigned int policy;
 };
 
 struct scx_init_task_args {
@@ -191,6 +193,8 @@ struct scx_exit_info {
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 #define SIGKILL_MASK (1UL << 8)
+#define SCHED_EXT 7 /* include/uapi/linux/sched.h; with these others: */
+#define TAKEABLE (1U << 0 | 1U << 3 | 1U << 5) /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE */
 #define MAX_RT_PRIO 100 /* include/linux/sched/prio.h: below are real-time and deadline */
 /* include/linux/sched/jobctl.h: to stop, to be traced, to freeze */
 #define JOBCTL_WANTED (1UL << 17 | 1UL << 19 | 1UL << 20 | 1UL << 23)

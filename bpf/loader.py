@@ -12,12 +12,13 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from agentcg.bpf import libbpf
+from agentcg.bpf.btf import Btf
 from agentcg.bpf.log import essence
 from agentcg.closing import Closing
 from agentcg.errors import BpfError
@@ -65,6 +66,7 @@ class Object(Closing):
 
     def __init__(self, path: Path) -> None:
         self.name = path.name.removesuffix(".bpf.o")
+        self._path = path
         self._links: list[int] = []
         if not path.is_file():
             raise BpfError(
@@ -93,6 +95,17 @@ class Object(Closing):
         if size.value != ctypes.sizeof(settings):
             raise BpfError(f"{self.name}: settings of {size.value} bytes, not as this version's")
         ctypes.memmove(address, ctypes.byref(settings), size.value)
+
+    def set_flag(self, ops: str, structure: str, flag: int) -> None:
+        """Set a bit of `flags` in a struct_ops map of this structure; before `load`. libbpf shows
+        what it registers as the object's own type has it (since 1.4)."""
+        with Btf.of_object(self._path) as types:
+            at = types.offset(structure, "flags")
+        size = c_size_t()
+        address = _library().bpf_map__initial_value(self._map(ops), size)
+        if not address or at + ctypes.sizeof(c_uint64) > size.value:
+            raise BpfError(f"{self.name}: the flags of {ops} cannot be set")
+        c_uint64.from_address(address + at).value |= flag
 
     def leave_out(self, *programs: str) -> None:
         """Do not load these programs."""

@@ -37,15 +37,16 @@ class DelayEvent:
 
 def absence() -> str:
     """Why a kernel with sched_ext cannot delay charges, or "" if nothing speaks against it."""
-    return _lacking(NEEDED)
+    return lacking(NEEDED)
 
 
 def cannot_stop() -> str:
     """The same of cpu.max, which needs less."""
-    return _lacking(TO_STOP)
+    return lacking(TO_STOP)
 
 
-def _lacking(names: tuple[str, ...]) -> str:
+def lacking(names: tuple[str, ...]) -> str:
+    """Which of these kernel functions, of Linux 7.0, are missing, or ""."""
     try:
         with btf.Btf.vmlinux() as kernel:
             missing = [name for name in names if not kernel.has_function(name)]

@@ -14,6 +14,7 @@
 #ifndef AGENTCG_SCHED_CPUS_H
 #define AGENTCG_SCHED_CPUS_H
 
+#include "sched_agents.h"
 #include "sched_delay.h"
 
 #define MAX_CPUS 1024
@@ -26,7 +27,7 @@ struct cpu {
 	u32 slot;
 	u32 busy;
 	u32 urgent; /* what runs there is a boost or a kernel thread: nobody takes over */
-	u32 taken;  /* by a real-time or deadline task */
+	u32 taken;  /* by a task that is above all of ours: is_above() */
 };
 
 struct {
@@ -152,14 +153,15 @@ static __always_inline bool boost(struct task_struct *p, struct task *t, struct 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(agentcg_switch, bool preempted, struct task_struct *prev, struct task_struct *next)
 {
-	bool takes = next->prio < MAX_RT_PRIO;
+	bool takes = is_above(next);
 	struct cpu *c;
 
-	if (takes == (prev->prio < MAX_RT_PRIO))
+	if (!agents.root_id && takes == is_above(prev))
 		return 0;
 	c = cpu_at(bpf_get_smp_processor_id());
-	if (c)
-		c->taken = takes;
+	if (!c || (agents.root_id && takes == c->taken)) /* who is taken runs on with another policy */
+		return 0;
+	c->taken = takes;
 	if (!takes)
 		return 0;
 	count(&state.evicted);

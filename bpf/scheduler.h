@@ -68,6 +68,11 @@ struct agentcg_sched_settings {
 	__u64 window_ns;
 };
 
+/* Whose tasks the scheduler takes. */
+struct agentcg_agents_settings {
+	__u64 root_id; /* cgroup of all sessions; 0: the tasks of the whole host */
+};
+
 /* The same, of what delays and protects. */
 struct agentcg_budget_settings {
 	__u64 page_bytes;

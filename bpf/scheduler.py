@@ -12,12 +12,19 @@ from contextlib import contextmanager
 from ctypes import c_uint32, c_uint64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from agentcg.bpf import btf, budgets, memory_delay
+from agentcg.bpf import arrivals, btf, budgets, memory_delay
+from agentcg.bpf.arrivals import Arrivals
 from agentcg.bpf.loader import Object
 from agentcg.bpf.memory_delay import MemoryDelay
 from agentcg.bpf.objects import object_path
-from agentcg.bpf.scheduler_records import NodeRecord, SettingsRecord, StateRecord
+from agentcg.bpf.scheduler_records import (
+    AgentsSettingsRecord,
+    NodeRecord,
+    SettingsRecord,
+    StateRecord,
+)
 from agentcg.bpf.turns import Turns
 from agentcg.closing import Closing
 from agentcg.errors import BpfError
@@ -92,10 +99,26 @@ def loaded() -> str | None:
         return None
 
 
-class Scheduler(Closing):
-    """A scheduler that is loaded and in charge of all normal tasks."""
+def switch() -> Literal["full", "partial"] | None:
+    """Whether the scheduler that is loaded, whoever's it is, takes all tasks or those of policy
+    SCHED_EXT; None: there is none."""
+    if loaded() is None:
+        return None
+    try:
+        return "full" if (SCHED_EXT / "switch_all").read_text().strip() == "1" else "partial"
+    except OSError:
+        return None
 
-    def __init__(self, opened: Object, delays: bool) -> None:
+
+def cannot_share() -> str:
+    """Why a kernel with sched_ext cannot be left all tasks but the agents', or ""."""
+    return memory_delay.lacking(arrivals.NEEDED)
+
+
+class Scheduler(Closing):
+    """A scheduler that is loaded and in charge: of all normal tasks, or of agents' alone."""
+
+    def __init__(self, opened: Object, delays: bool, shares: bool) -> None:
         """`open` is the way to get one."""
         self._object = opened
         self._state = opened.map(".data.state", c_uint32, StateRecord)
@@ -107,15 +130,20 @@ class Scheduler(Closing):
         self.memory_delay = MemoryDelay(opened) if delays else None
         self.no_delay = "" if delays else memory_delay.absence()
         """Why there is none although the kernel was asked."""
+        self.arrivals = Arrivals(opened) if shares else None
 
     @classmethod
-    def open(cls, *, delays: bool = True, slice_ns: int = SLICE_NS) -> Scheduler:
+    def open(
+        cls, *, delays: bool = True, slice_ns: int = SLICE_NS, agents_in: int | None = None
+    ) -> Scheduler:
         """Load and take charge; blocks for a second or less. BpfError says why not.
 
         `delays`: offer `memory_delay`, too, where the kernel can (else it is None, and `no_delay`
-        says why).
+        says why). `agents_in`: the id of the cgroup of all sessions, to take only tasks of policy
+        SCHED_EXT; then `arrivals` tells who in there is to be given it.
         """
-        if reason := absence():
+        shares = agents_in is not None
+        if reason := absence() or (cannot_share() if shares else ""):
             raise BpfError(reason)
         if other := loaded():
             raise _taken(other)
@@ -124,6 +152,11 @@ class Scheduler(Closing):
             delays = delays and not memory_delay.absence()
             opened.settle("settings", _settings(slice_ns))
             budgets.settle(opened)
+            opened.settle("agents", AgentsSettingsRecord(root_id=agents_in or 0))
+            if shares:
+                opened.set_flag("agentcg_ops", "sched_ext_ops", arrivals.SWITCH_PARTIAL)
+            else:
+                opened.leave_out(*arrivals.PROGRAMS)
             if not delays:
                 opened.leave_out(memory_delay.PROGRAM)
             opened.leave_out(*_unknown_operations())
@@ -136,13 +169,13 @@ class Scheduler(Closing):
                 opened.attach(EVICTING)
             if delays:
                 opened.attach(memory_delay.PROGRAM)
-            return cls(opened, delays)
+            return cls(opened, delays, shares)
         except BpfError as error:
             opened.close()
             if not delays:
                 raise
             # It has the function, and does not let it be traced: the rest may be had all the same.
-            without = cls.open(delays=False, slice_ns=slice_ns)
+            without = cls.open(delays=False, slice_ns=slice_ns, agents_in=agents_in)
             without.no_delay = str(error)
             return without
         except OSError as error:
@@ -228,6 +261,9 @@ class Scheduler(Closing):
         if self.memory_delay is not None:
             self.memory_delay.close()
             self.memory_delay = None
+        if self.arrivals is not None:
+            self.arrivals.close()
+            self.arrivals = None
         for one in (self.turns, self._state, self._nodes, self._slots, self._favoured):
             one.close()
         self._object.close()

@@ -76,6 +76,12 @@ class SettingsRecord(ctypes.Structure):
     )
 
 
+class AgentsSettingsRecord(ctypes.Structure):
+    """struct agentcg_agents_settings."""
+
+    _fields_ = (("root_id", c_uint64),)
+
+
 class BudgetSettingsRecord(ctypes.Structure):
     """struct agentcg_budget_settings."""
 

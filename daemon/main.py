@@ -73,6 +73,7 @@ async def run(asked: Options) -> None:
         ladder=asked.ladder,
         history=History(asked.state, Bounds(asked.history_age, asked.history_size)),
         scheduler=asked.scheduler != "off",
+        agents_alone=asked.scheduler_tasks == "agents",
         memory_delay=asked.memory_delay != "off",
     )
     server = Server(service, ROUTES)

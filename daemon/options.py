@@ -40,6 +40,7 @@ class Options:
     detect: str
     ladder: bool
     scheduler: str
+    scheduler_tasks: str
     memory_delay: str
     state: Path | None
     history_age: float  # seconds
@@ -115,6 +116,11 @@ def _mechanisms(group: _Group) -> None:
         "--scheduler", choices=("auto", "off", "on"), default="off",
         help="load the sched_ext scheduler if the kernel has sched_ext, never, or not start "
         "without it (see docs/scheduler.md; default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--scheduler-tasks", choices=("all", "agents"), default="all",
+        help="with the scheduler: take all normal tasks of the host, or those in sessions alone "
+        "(default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--memory-delay", choices=("auto", "off"), default="auto",

@@ -67,7 +67,8 @@ class Service:
     looked for. `ladder`: whether to act under memory pressure beyond what grants do. `history`:
     where ended calls are kept; None: nowhere.
     `scheduler`: whether to load the sched_ext scheduler, where the kernel has sched_ext;
-    `memory_delay`: and to have it delay calls over their leases.
+    `agents_alone`: for tasks in sessions and no other; `memory_delay`: and to have it delay calls
+    over their leases.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Service:
         ladder: bool = True,
         history: History | None = None,
         scheduler: bool = False,
+        agents_alone: bool = False,
         memory_delay: bool = True,
     ) -> None:
         watcher: Watcher[LiveCall | LiveSession | str] = Watcher()
@@ -117,7 +119,9 @@ class Service:
         self._climbs = ladder
         self.idle = IdleWindows(self.core)
         self.intents.on_announced = self.idle.announced
-        self.scheduling = Scheduling(self.core, wanted=scheduler, delays=memory_delay)
+        self.scheduling = Scheduling(
+            self.core, wanted=scheduler, delays=memory_delay, agents_alone=agents_alone
+        )
         self._reconciler = Reconciler(self.core, self._endings)
         self._policy_watch = PolicyWatch(policy.directory, self._policy_files_changed)
         self.overview = Overview(self.core, self._controls, self._share_anew)

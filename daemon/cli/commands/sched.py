@@ -41,6 +41,10 @@ Exit codes: 0 after --count turns, ^C, or when the session or the scheduler is g
 scheduler is not in charge, or another session is traced; 3 if the daemon is not there; 4 not
 permitted.
 """
+_TAKES = {
+    "full": "full switch: of all normal tasks",
+    "partial": "partial switch: of tasks with the policy SCHED_EXT",
+}
 _NAMES = ("scheduler", "memory delay", "memcg struct_ops")
 
 sched_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
@@ -49,17 +53,18 @@ sched_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
 @sched_app.command("status", help=STATUS_HELP, short_help="Which scheduler is in charge.")
 def status(ctx: typer.Context, as_json: Json = False) -> None:
     """Print what sysfs says, and what the daemon says of its own."""
-    from agentcg.bpf.scheduler import absence, loaded
+    from agentcg.bpf.scheduler import absence, loaded, switch
 
-    name, missing = loaded(), absence()
+    name, which, missing = loaded(), switch(), absence()
     try:
         controls = [c for c in client_of(ctx).health().controls if c.name in _NAMES]
     except Unavailable:
         controls = []
     if as_json:
-        print_json({"loaded": name, "missing": missing, "controls": controls})
+        print_json({"loaded": name, "switch": which, "missing": missing, "controls": controls})
         return
-    typer.echo(f"in charge: {name or 'the kernel itself'}")
+    takes = f" ({_TAKES[which]})" if which else ""
+    typer.echo(f"in charge: {name or 'the kernel itself'}{takes}")
     if missing:
         typer.echo(f"agentcg's cannot be loaded: {missing}")
     for control in controls:

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import Literal
 
-from agentcg.bpf.scheduler import Scheduler
+from agentcg.bpf.scheduler import SCHED_EXT, Scheduler, absence
+from agentcg.cgroups.thread_policy import may_change
 from agentcg.daemon.messages import Control
 from agentcg.daemon.service.accounts.counts import scheduled_of
 from agentcg.daemon.service.core import Core
+from agentcg.daemon.service.scheduler.agents import REFUSED, UNABLE, AgentTasks
 from agentcg.daemon.service.scheduler.favours import Favours
 from agentcg.daemon.service.scheduler.memcg import KernelDelay
 from agentcg.daemon.service.scheduler.tracing import Tracing
 from agentcg.errors import BpfError
 
+ALL = "full switch: all normal tasks of the host"
+AGENTS = "partial switch: agents' tasks (SCHED_EXT); others come first, with the kernel's own class"
 LOOK_S = 1.0  # how often to see whether the kernel has taken the scheduler out
 
 log = logging.getLogger(__name__)
@@ -32,13 +35,18 @@ class Scheduling:
     once may stall again. When a CPU comes or goes the kernel asks for just that.
     """
 
-    def __init__(self, core: Core, *, wanted: bool, delays: bool) -> None:
+    def __init__(
+        self, core: Core, *, wanted: bool, delays: bool, agents_alone: bool = False
+    ) -> None:
+        """`agents_alone`: of all tasks of the host take those in sessions, and no other."""
         self.state: State = "starting" if wanted else "off"
         self.reason = "being loaded" if wanted else "not asked for (agentcgd --scheduler auto)"
         self.decided = asyncio.Event()
         self.tracing = Tracing(core)
         self._core = core
         self._delays = delays
+        self._agents_alone = agents_alone
+        self._agents = AgentTasks(core.root.cgroup.path)
         self._kernel_delay = KernelDelay(core, wanted=delays)
         self._faulty = False
         self._scheduler: Scheduler | None = None
@@ -48,12 +56,15 @@ class Scheduling:
         """Load it off the loop, then watch until it ends. Delays are the kernel's where it can."""
         try:
             await self._kernel_delay.start()
+            if SCHED_EXT.is_dir() and not (self._agents_alone and self.state == "starting"):
+                await self._agents.give_back()  # whom a killed daemon left taken
             while self.state in ("starting", "loaded") or self._kernel_delay.active:
                 if self.state == "starting":
                     await self._load()
                     self.decided.set()
                 if self._scheduler is not None:
                     self._look(self._scheduler)
+                await self._agents.look()
                 self._core.budgets.heartbeat()
                 await asyncio.sleep(LOOK_S)
         finally:
@@ -63,12 +74,20 @@ class Scheduling:
         """For `agentcg doctor`."""
         state: Literal["enforced", "degraded", "off"] = "degraded" if self._faulty else "off"
         if self.state == "loaded":
-            state = "degraded" if self.reason else "enforced"
+            state = "degraded" if self._weakness() else "enforced"
         return [
-            Control(name="scheduler", state=state, backend="sched_ext", detail=self.reason),
+            Control(name="scheduler", state=state, backend="sched_ext", detail=self._detail()),
             self._delay_control(),
             self._kernel_delay.control(),
         ]
+
+    def _detail(self) -> str:
+        if self.state != "loaded":
+            return self.reason
+        return "; ".join(filter(None, (AGENTS if self._agents_alone else ALL, self._weakness())))
+
+    def _weakness(self) -> str:
+        return self.reason or (REFUSED if self._agents.refused else "")
 
     def _delay_control(self) -> Control:
         missing = "goes with the scheduler"
@@ -91,7 +110,13 @@ class Scheduling:
         """Leave the kernel to itself."""
         self._core.budgets.stop()
         self._kernel_delay.close()
+        self._unload_for_good()
+
+    def _unload_for_good(self) -> None:
+        """The same to tasks that were taken: nobody is to take them."""
         self._unload()
+        if self._agents_alone:
+            self._agents.give_back_now()
 
     def _unload(self) -> None:
         """Give the CPUs back to the kernel's own scheduler."""
@@ -100,28 +125,22 @@ class Scheduling:
         if self._scheduler is not None:
             self._core.counts.scheduled.stop()
             self.tracing.stop()
+            self._agents.stop()
             self._scheduler.close()
             self._scheduler = None
 
     async def _load(self) -> None:
-        opening = asyncio.ensure_future(
-            asyncio.to_thread(
-                partial(Scheduler.open, delays=self._delays and not self._kernel_delay.active)
-            )
-        )
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
             self._scheduler = await asyncio.shield(opening)
         except asyncio.CancelledError:  # the thread cannot be stopped: undo what it does
             opening.add_done_callback(_undo)
             raise
         except (BpfError, OSError) as error:
-            self.state, self.reason = "off", str(error)
-            log.warning("the kernel's own scheduler stays: %s", error)
+            self._stay_off(str(error))
             return
         if bounded := self._scheduler.unbounded():
-            self._unload()
-            self.state, self.reason = "off", _unfit(bounded)
-            log.warning("the kernel's own scheduler stays: %s", self.reason)
+            self._stay_off(_unfit(bounded))
             return
         self.state, self.reason = "loaded", ""
         self._favours = Favours(self._scheduler)
@@ -132,7 +151,22 @@ class Scheduling:
             self._core.budgets.start(
                 self._scheduler.memory_delay, self._core.registry.calls.values()
             )
-        log.info("the sched_ext scheduler is in charge")
+        if self._scheduler.arrivals is not None:
+            await self._agents.start(self._scheduler.arrivals)
+        log.info("the sched_ext scheduler is in charge: %s", self._detail())
+
+    def _open(self) -> Scheduler:
+        if self._agents_alone and not absence() and not may_change():
+            raise BpfError(UNABLE)
+        return Scheduler.open(
+            delays=self._delays and not self._kernel_delay.active,
+            agents_in=self._core.root.cgroup.id if self._agents_alone else None,
+        )
+
+    def _stay_off(self, reason: str) -> None:
+        self._unload_for_good()
+        self.state, self.reason = "off", reason
+        log.warning("the kernel's own scheduler stays: %s", reason)
 
     def _look(self, scheduler: Scheduler) -> None:
         why = scheduler.ended()
@@ -148,7 +182,7 @@ class Scheduling:
             self._faulty = scheduler.failed()
             self.state, self.reason = "ended", f"the kernel took it out: {why}"
             log.error("the kernel's own scheduler is back: %s", why)
-            self._unload()
+            self._unload_for_good()
         elif self._favours is not None:
             self._favours.follow(self._core.registry.sessions.values())
 

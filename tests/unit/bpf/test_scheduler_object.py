@@ -12,6 +12,7 @@ from agentcg.bpf import loader, objects, scheduler
 from agentcg.bpf.btf import Btf
 from agentcg.bpf.loader import Object
 from agentcg.bpf.scheduler_records import (
+    AgentsSettingsRecord,
     BudgetSettingsRecord,
     ControlRecord,
     NodeRecord,
@@ -27,6 +28,7 @@ from agentcg.errors import BpfError
         ("agentcg_node", NodeRecord),
         ("agentcg_sched_state", StateRecord),
         ("agentcg_sched_settings", SettingsRecord),
+        ("agentcg_agents_settings", AgentsSettingsRecord),
         ("agentcg_budget_settings", BudgetSettingsRecord),
         ("agentcg_sched_control", ControlRecord),
     ],
@@ -88,3 +90,29 @@ def test_a_loaded_scheduler_is_named(
     (tmp_path / "root/ops").write_text(ops + "\n")
     monkeypatch.setattr(scheduler, "SCHED_EXT", tmp_path)
     assert scheduler.loaded() == said
+
+
+@pytest.mark.parametrize(("said", "switch"), [("1", "full"), ("0", "partial")])
+def test_which_tasks_it_takes_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, switch: str
+) -> None:
+    """The kernel says whether a scheduler takes all tasks; where there is none, nothing is said."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "state").write_text("enabled\n")
+    (tmp_path / "root/ops").write_text("agentcg\n")
+    (tmp_path / "switch_all").write_text(said + "\n")
+    monkeypatch.setattr(scheduler, "SCHED_EXT", tmp_path)
+    assert scheduler.switch() == switch
+    (tmp_path / "state").write_text("disabled\n")
+    assert scheduler.switch() is None
+
+
+def test_a_kernel_that_leaves_agents_nothing_beside_others_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the part of each CPU that sched_ext keeps, the watchdog would take it out."""
+    monkeypatch.setattr(scheduler, "SCHED_EXT", tmp_path)
+    monkeypatch.setattr(scheduler, "absence", lambda: "")
+    monkeypatch.setattr(scheduler.arrivals, "NEEDED", ("ext_server_that_nobody_has",))
+    with pytest.raises(BpfError, match="ext_server_that_nobody_has"):
+        scheduler.Scheduler.open(agents_in=1)

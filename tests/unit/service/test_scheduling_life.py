@@ -5,6 +5,7 @@ what doctor says."""
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from agentcg.daemon.service.scheduler.scheduling import Scheduling
 from support.clock import settled
 
 CALL = object()
+SESSIONS = 4711
 
 
 class Loaded:
@@ -27,6 +29,7 @@ class Loaded:
         self.closed = 0
         self.memory_delay = object() if delays else None
         self.no_delay = "" if delays else "this kernel lacks x"
+        self.arrivals: object = None
 
     def ended(self) -> str:
         return self.why
@@ -67,24 +70,29 @@ class Budgets:
 class Host:
     """A daemon with one call, on a kernel that loads `found`, one after the other."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *found: Loaded) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *found: Loaded, agents_alone: bool = False
+    ) -> None:
         self.found, self.left = list(found), list(found)
         self.budgets = Budgets()
         core: Any = SimpleNamespace(
             budgets=self.budgets, counts=Counts(), registry=SimpleNamespace(
                 calls={"c": CALL}, sessions={}
-            ),
+            ), root=SimpleNamespace(cgroup=SimpleNamespace(path=Path("/sessions"), id=SESSIONS)),
         )  # fmt: skip
-        self.scheduling = Scheduling(core, wanted=True, delays=True)
+        self.scheduling = Scheduling(core, wanted=True, delays=True, agents_alone=agents_alone)
+        self.asked: list[Any] = []
         monkeypatch.setattr(scheduling, "LOOK_S", 0)
-        monkeypatch.setattr(
-            scheduling, "Scheduler", SimpleNamespace(open=lambda **_: self.left.pop(0))
-        )
+        monkeypatch.setattr(scheduling, "Scheduler", SimpleNamespace(open=self._open))
 
         async def nothing() -> None:
             """This kernel has no interface of its own."""
 
         monkeypatch.setattr(self.scheduling._kernel_delay, "start", nothing)
+
+    def _open(self, **asked: Any) -> Loaded:
+        self.asked.append(asked["agents_in"])
+        return self.left.pop(0)
 
     async def lives(self, happens: Any) -> None:
         """Until the first one is loaded; then `happens`, and some looks more."""
@@ -114,7 +122,7 @@ def test_what_the_kernel_takes_out_is_not_loaded_again(
     host.left.pop()  # nobody else is to be loaded: there is none
 
     def happens() -> None:
-        assert (host.told(), host.budgets.calls) == (("enforced", ""), [CALL])
+        assert (host.told(), host.budgets.calls) == (("enforced", scheduling.ALL), [CALL])
         first.why, first.faulty = "runnable task stall: x", faulty
 
     asyncio.run(host.lives(happens))
@@ -134,7 +142,7 @@ def test_after_a_cpu_came_or_went_it_is_loaded_again(monkeypatch: pytest.MonkeyP
 
     asyncio.run(host.lives(happens))
     assert (first.closed, second.closed) == (1, 0)
-    assert host.told() == ("enforced", "")
+    assert host.told() == ("enforced", scheduling.ALL)
     assert (host.budgets.backend, host.budgets.calls) == (second.memory_delay, [CALL])
 
 
@@ -163,17 +171,72 @@ def test_cpu_max_that_does_not_hold_any_more_is_told_once(
 
     asyncio.run(host.lives(happens))
     said = "cpu.max is set on 1 cgroups, and on this kernel it is not honoured"
-    assert (host.told(), first.closed) == (("degraded", said), 0)
+    assert (host.told(), first.closed) == (("degraded", f"{scheduling.ALL}; {said}"), 0)
     assert caplog.text.count(said) == 1
     first.bounded = 0
     host.scheduling._look(first)  # type: ignore[arg-type]
-    assert host.told() == ("enforced", "")
+    assert host.told() == ("enforced", scheduling.ALL)
 
 
 def test_without_memory_delay_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler is in charge all the same."""
     host = Host(monkeypatch, Loaded(delays=False))
     asyncio.run(host.lives(lambda: None))
-    assert host.told() == ("enforced", "")
+    assert host.told() == ("enforced", scheduling.ALL)
     assert host.told("memory delay") == ("off", "this kernel lacks x")
     assert host.budgets.backend is None
+
+
+class Agents:
+    """Whether agents' tasks are taken, and how often they were."""
+
+    refused = False
+
+    def __init__(self) -> None:
+        self.taken, self.times = False, 0
+
+    async def start(self, _: object) -> None:
+        self.taken, self.times = True, self.times + 1
+
+    async def look(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def give_back_now(self) -> None:
+        self.taken = False
+
+
+@pytest.mark.parametrize(("replugged", "times", "taken"), [(True, 2, True), (False, 1, False)])
+def test_agents_are_given_back_when_nobody_is_to_take_them(
+    monkeypatch: pytest.MonkeyPatch, replugged: bool, times: int, taken: bool
+) -> None:
+    """With the partial switch: when it is over for good, not when it is loaded again. At the
+    daemon's end always."""
+    first, second = Loaded(), Loaded()
+    first.arrivals = second.arrivals = object()
+    host = Host(monkeypatch, first, second, agents_alone=True)
+    monkeypatch.setattr(scheduling, "absence", lambda: "")
+    monkeypatch.setattr(scheduling, "may_change", lambda: True)
+    agents: Any = Agents()
+    host.scheduling._agents = agents
+
+    def happens() -> None:
+        assert (host.told(), agents.taken) == (("enforced", scheduling.AGENTS), True)
+        first.why, first.replugged = "it says why", replugged
+
+    asyncio.run(host.lives(happens))
+    assert (agents.times, agents.taken) == (times, taken)
+    assert host.asked == [SESSIONS] * times
+    host.scheduling.close()
+    assert not agents.taken
+
+
+def test_it_is_not_loaded_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that may not take agents' tasks says what it lacks."""
+    host = Host(monkeypatch, Loaded(), agents_alone=True)
+    monkeypatch.setattr(scheduling, "absence", lambda: "")
+    monkeypatch.setattr(scheduling, "may_change", lambda: False)
+    asyncio.run(host.lives(lambda: None))
+    state, said = host.told()
+    assert (state, host.asked) == ("off", [])
+    assert "CAP_SYS_NICE" in said
