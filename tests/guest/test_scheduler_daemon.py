@@ -7,6 +7,7 @@ On a kernel without sched_ext nothing is counted, and there is nothing that coul
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ from scheduler_support import (
 )
 
 MIB = 1 << 20
-# Computes for a while beside another thread that does, and grows far beyond its grant.
+COLUMNS = (" WAIT", "DELAY")
+NONE = {"count": 0}
+# Computes for a while beside another thread that does, grows far beyond its grant, and waits.
 WORK = """
 import sys, threading, time
 sys.stdin.readline()
@@ -35,6 +38,8 @@ def compute():
 other = threading.Thread(target=compute)
 other.start(); compute(); other.join()
 kept = [bytearray(b"x" * (1 << 20)) for _ in range(40)]
+print("grown", flush=True)
+sys.stdin.readline()
 """
 
 
@@ -48,8 +53,22 @@ def daemon() -> Iterator[Api]:
 
 
 def agentcg(*words: str) -> str:
-    done = subprocess.run(["agentcg", *words], check=True, capture_output=True, text=True)
+    """What it prints on a wide terminal."""
+    wide = {**os.environ, "COLUMNS": "140"}
+    done = subprocess.run(["agentcg", *words], check=True, capture_output=True, text=True, env=wide)
     return done.stdout
+
+
+def test_which_scheduler_is_in_charge_is_shown(daemon: Api) -> None:
+    """`agentcg sched status` says it of the kernel and of each part of ours; so do the metrics."""
+    shown, metrics = agentcg("sched", "status").splitlines(), daemon.get("/metrics").decode()
+    assert f"agentcg_scheduler_loaded {float(THERE)}\n" in metrics
+    if not THERE:
+        assert shown[0] == "in charge: the kernel itself"
+        assert shown[1].startswith("agentcg's cannot be loaded: this kernel has no sched_ext")
+        return
+    assert shown[0] == "in charge: agentcg"
+    assert {"scheduler: enforced", "memory delay: enforced"} <= set(shown)
 
 
 def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
@@ -58,13 +77,19 @@ def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
     there is none of it."""
     name = fresh()
     daemon.open(name, priority="low")
-    with subprocess.Popen([sys.executable, "-S", "-c", WORK], stdin=subprocess.PIPE) as tool:
+    words, pipe = [sys.executable, "-S", "-c", WORK], subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as tool:
         call = daemon.begin(name, pid=tool.pid, memory_bytes=24 * MIB)
         assert tool.stdin is not None
         tool.stdin.write(b"\n")
         tool.stdin.flush()
         if THERE:
             until(lambda: shown(daemon, call["id"])["scheduled"], PATIENCE_S)
+        assert tool.stdout is not None
+        assert tool.stdout.readline() == b"grown\n"
+        if THERE:
+            until(lambda: (shown(daemon, call["id"])["delayed"] or NONE)["count"], PATIENCE_S)
+        status = agentcg("status").splitlines()
         tool.communicate(timeout=PATIENCE_S)
         ended = daemon.end(call["id"], exit_status=0)["account"]
     session = next(s for s in daemon.get("/v1/sessions")["sessions"] if s["name"] == name)
@@ -74,6 +99,7 @@ def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
         assert (ended["scheduled"], ended["delayed"], session["scheduled"]) == (None, None, None)
         assert "cpu" not in {line.split()[1] for line in explained.splitlines()}
         assert label not in metrics
+        assert not [line for line in status if " DELAY " in line]
         return
     scheduled, delayed = ended["scheduled"], ended["delayed"]
     used_us = ended["cpu_user_us"] + ended["cpu_system_us"]
@@ -87,9 +113,25 @@ def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
     assert shown(daemon, call["id"]) == ended
     assert session["scheduled"]["run_us"] >= scheduled["run_us"]
     assert session["delayed"] == delayed
-    print(explained)
-    assert " for memory: " in explained
-    assert f"agentcg_session_memory_delays_total{label} {float(delayed['count'])}" in metrics
+    assert all(said in explained for said in ("ran ", ", waited ", ", boosted ", " for memory: "))
+    assert agentcg("call", "show", call["id"]).count(" for memory: ") == 1
+    (header,) = (line for line in status if " WAIT DELAY " in line)
+    (row,) = (line for line in status if call["id"] in line)
+    assert all(row[header.index(name) : header.index(name) + 5].strip("- ") for name in COLUMNS)
+    figures = {
+        line.split("{")[0]: float(line.split()[1]) for line in metrics.splitlines() if label in line
+    }
+    assert figures == {f"agentcg_session_{name}": pytest.approx(value) for name, value in {
+        "cpu_run_seconds_total": session["scheduled"]["run_us"] / 1e6,
+        "cpu_wait_seconds_total": session["scheduled"]["wait_us"] / 1e6,
+        "cpu_waits_total": session["scheduled"]["waits"],
+        "cpu_wait_longest_seconds": session["scheduled"]["longest_wait_us"] / 1e6,
+        "boosts_total": session["scheduled"]["boosts"],
+        "memory_delays_total": delayed["count"],
+        "memory_delay_seconds_total": delayed["total_us"] / 1e6,
+        "memory_delay_longest_seconds": delayed["longest_us"] / 1e6,
+        "memory_overshoot_bytes": delayed["overshoot_bytes"],
+    }.items()}  # fmt: skip
     daemon.good("DELETE", f"/v1/sessions/{name}?kill=true")
     assert label not in daemon.get("/metrics").decode()
 
