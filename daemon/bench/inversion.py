@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from agentcg.bpf.memory_delay import MemoryDelay
+from agentcg.bpf.budgets import BudgetMaps
 from agentcg.cgroups import Cgroup
 from agentcg.daemon.bench import loads
 from agentcg.daemon.bench.delaying import delaying
@@ -45,17 +45,17 @@ class Seen(NamedTuple):
 def measure(seconds: float, say: Callable[[str], None]) -> list[Figure]:
     """Figures of each delay; `kernel` is under the kernel's own scheduler, where low has none."""
     say("  the kernel's own scheduler")
-    kernel = {delay_ms: values(_one(None, delay_ms, seconds)) for delay_ms in DELAYS_MS[:2]}
+    kernel = {delay_ms: values(one(None, delay_ms, seconds)) for delay_ms in DELAYS_MS[:2]}
     found = {}
     with delaying(say) as delay:
         for delay_ms in DELAYS_MS:
             say(f"  {_name(delay_ms)}")
-            found[delay_ms] = values(_one(delay, delay_ms, seconds))
+            found[delay_ms] = values(one(delay, delay_ms, seconds))
     return [
         Figure(f"{name}, {_name(delay_ms)}", "us", before, value, ideal)
-        for delay_ms, one in found.items()
+        for delay_ms, told in found.items()
         for (name, ideal), before, value in zip(
-            NAMES, kernel[None if delay_ms is None else 0], one, strict=True
+            NAMES, kernel[None if delay_ms is None else 0], told, strict=True
         )
     ]
 
@@ -77,7 +77,8 @@ def values(seen: Seen) -> list[float]:
     ]
 
 
-def _one(delay: MemoryDelay | None, delay_ms: int | None, seconds: float) -> Seen:
+def one(delay: BudgetMaps | None, delay_ms: int | None, seconds: float) -> Seen:
+    """While low is held up so long by `delay`."""
     with bench() as b:
         low, high = b.below(b.cgroup, "low"), b.below(b.cgroup, "high")
         writes = loads.FILE_WRITER.format(path=str(SHARED), count=int(seconds * WRITES))
@@ -87,8 +88,8 @@ def _one(delay: MemoryDelay | None, delay_ms: int | None, seconds: float) -> See
             delay.set(low.id, SOFT_BYTES, 0, "low", delay_ms * 1_000_000)
         if delay_ms is not None:
             _grow(b, low)
-        for one in (writer, grace):
-            one.go()
+        for load in (writer, grace):
+            load.go()
         seen = Seen(writer.result(), grace.result())
         if delay is not None:
             delay.clear(low.id)
