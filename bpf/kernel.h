@@ -191,6 +191,7 @@ struct scx_exit_info {
 
 /* include/linux/sched.h */
 #define PF_EXITING 0x00000004
+#define PF_MEMALLOC 0x00000800
 #define PF_KTHREAD 0x00200000
 #define SIGKILL_MASK (1UL << 8)
 #define SCHED_EXT 7 /* include/uapi/linux/sched.h; with these others: */

@@ -62,16 +62,23 @@ static __always_inline bool is_protected(struct mem_cgroup *memcg, bool hard)
 }
 
 /*
- * How long the task that charged this cgroup has to wait, in ms. It has to be one of the cgroup's
- * own: who takes a page of it out of swap, or writes for it, as kernel threads do, is not to blame.
+ * Whether this task can be held up for what it charges to this cgroup. It has to be one of the
+ * cgroup's own: who takes a page of it out of swap, or writes for it, as kernel threads do, is not
+ * to blame. One that dies, or reclaims memory for others, has to get on.
  */
+static __always_inline bool may_wait(struct task_struct *p, struct mem_cgroup *memcg)
+{
+	return !(p->flags & (PF_EXITING | PF_MEMALLOC)) && memcg == memcg_of(p);
+}
+
+/* How long the task that charged this cgroup has to wait, in ms. */
 static __always_inline unsigned int delay_ms(struct mem_cgroup *memcg)
 {
 	struct verdict v = {};
 	u64 ms;
 
 	if (!control.budgets || expired(bpf_ktime_get_ns()) ||
-	    memcg != memcg_of(bpf_get_current_task_btf()))
+	    !may_wait(bpf_get_current_task_btf(), memcg))
 		return 0;
 	judge(memcg, 0, &v);
 	ms = v.delay_ns / NSEC_PER_MSEC;

@@ -17,7 +17,7 @@ import sys
 import time
 
 from agentcg.bpf.budgets import BudgetMaps
-from agentcg.bpf.memcg_ops import MemcgOps, probe
+from agentcg.bpf.memcg_ops import Form, MemcgOps, probe
 from agentcg.cgroups import Cgroup, find_mount
 from agentcg.daemon.bench import inversion, loads
 from agentcg.daemon.bench.loads import bench, percentile
@@ -35,8 +35,8 @@ def main() -> int:
     if isinstance(form, str):
         print(form, file=sys.stderr)
         return 1
-    cost = {name: _cost(code) for name, code in COSTS.items()}
-    with MemcgOps.open(form, _root().fileno()) as ops:
+    cost = {name: _cost(form, code) for name, code in COSTS.items()}
+    with _attached(form) as ops:
         told = ops.budgets
         result = {
             "form": str(form),
@@ -49,8 +49,10 @@ def main() -> int:
     return 0
 
 
-def _root() -> Cgroup:
-    return Cgroup.open(find_mount().path)
+def _attached(form: Form) -> MemcgOps:
+    """To all cgroups."""
+    with Cgroup.open(find_mount().path) as root:
+        return MemcgOps.open(form, root.fileno())
 
 
 def _wait_ms(told: BudgetMaps, asked_ms: int) -> float:
@@ -95,16 +97,14 @@ def _others(told: BudgetMaps, delay_ms: int | None) -> dict[str, float]:
     return {name: round(value) for name, value in zip(names, values, strict=True)}
 
 
-def _cost(code: str) -> dict[str, float]:
+def _cost(form: Form, code: str) -> dict[str, float]:
     """By turns without the programs, with no budget, with one that is not reached; medians."""
     rates: dict[str, list[float]] = {"without": [], "no budget": [], "not reached": []}
-    form = probe()
-    assert not isinstance(form, str)
     for _ in range(5):
         for name, found in rates.items():
             with bench() as b:
                 low = b.below(b.cgroup, "low")
-                ops = MemcgOps.open(form, _root().fileno()) if name != "without" else None
+                ops = _attached(form) if name != "without" else None
                 if ops and name == "not reached":
                     ops.budgets.set(low.id, MOST_BYTES, 0, "low")
                 (load,) = b.load(code, low)

@@ -41,7 +41,7 @@ HOLD = """
 import sys, time
 from agentcg.bpf.memcg_ops import MemcgOps, probe
 from agentcg.cgroups import Cgroup
-ops = MemcgOps.open(probe(), Cgroup.open(sys.argv[1]).fileno())
+with Cgroup.open(sys.argv[1]) as cgroup: ops = MemcgOps.open(probe(), cgroup.fileno())
 ops.budgets.set(int(sys.argv[2]), 8 << 20, 0, "low")
 print("there", flush=True); time.sleep(1000)
 """
