@@ -99,6 +99,16 @@ def bpftool(*words: str) -> Any:
     return json.loads(said.stdout)
 
 
+def entries_of(name: str) -> list[Any]:
+    """Of all maps of that name, whoever loaded them: those of one that died may still be there."""
+    found = []
+    for one in bpftool("map", "show"):
+        if one.get("name") == name:
+            with contextlib.suppress(subprocess.CalledProcessError):  # it is gone
+                found += bpftool("map", "dump", "id", str(one["id"]))
+    return found
+
+
 @contextlib.contextmanager
 def daemon_with(*options: str) -> Iterator[Api]:
     """The unit's daemon with more options, as a drop-in gives them."""

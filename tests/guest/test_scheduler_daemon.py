@@ -67,7 +67,7 @@ def test_which_scheduler_is_in_charge_is_shown(daemon: Api) -> None:
         assert shown[0] == "in charge: the kernel itself"
         assert shown[1].startswith("agentcg's cannot be loaded: this kernel has no sched_ext")
         return
-    assert shown[0] == "in charge: agentcg"
+    assert shown[0] == "in charge: agentcg (full switch: of all normal tasks)"
     assert {"scheduler: enforced", "memory delay: enforced"} <= set(shown)
 
 

@@ -18,7 +18,7 @@ import pytest
 from agentcg.bpf.scheduler import loaded
 from cgroup_support import until
 from daemon_support import Daemon, fresh, own_daemon
-from scheduler_support import PATIENCE_S, THERE, bpftool, control, times_loaded
+from scheduler_support import PATIENCE_S, THERE, control, entries_of, times_loaded
 
 OPTIONS = ("--require", "memory,cpu,pids", "--bpf", "off", "--scheduler", "on")
 POLICY = "version: 1\ncalls: [{memory_max: 48M}]\n"
@@ -69,8 +69,7 @@ def delays_of(call: Any) -> int:
     """As the kernel counts them: the daemon may not answer."""
     cgroup_id = Path(call["cgroup"]).stat().st_ino
     found = {
-        one["formatted"]["key"]: one["formatted"]["value"]["count"]
-        for one in bpftool("map", "dump", "name", "delays")
+        one["formatted"]["key"]: one["formatted"]["value"]["count"] for one in entries_of("delays")
     }
     return int(found.get(cgroup_id, 0))
 

@@ -112,7 +112,7 @@ def test_another_scheduler_is_left_alone(tmp_path: Path) -> None:
         shown = subprocess.run(
             ["agentcg", "sched", "status"], capture_output=True, text=True, check=True
         )
-        assert "in charge: another\n" in shown.stdout
+        assert shown.stdout.startswith("in charge: another (full switch: ")
         assert f"scheduler: off: {said}" in shown.stdout
         name = fresh()
         daemon.open(name)

@@ -79,10 +79,11 @@ def test_a_complaint_is_noticed() -> None:
 
 def test_it_may_end_in_a_storm() -> None:
     """SIGKILL of its holder and a CPU that goes and comes, at any moment, with tasks that wait and
-    tasks that are delayed: the kernel's own scheduler takes over, ours is loaded again at once."""
+    tasks that are delayed: the kernel's own scheduler takes over, ours is loaded again at once, and
+    no task beside them waits for long."""
     if not THERE:
         return
-    with no_complaints(), storms(SECONDS) as (tree, running):
+    with no_complaints(), no_stall(), storms(SECONDS) as (tree, running):
         budget = f"s.memory_delay.set({(tree.path / 'b').stat().st_ino}, 8 << 20, 0, 'low'); "
         while any(one.poll() is None for one in running):
             with holder(budget) as child:
