@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from agentcg.cgroups import Cgroup, spawn_into
 from cgroup_support import own_cgroup, until
 from daemon_support import Api, fresh
 from partial_support import SESSIONS, agent, in_charge, is_ours, process, settle
-from scheduler_support import PATIENCE_S, THERE, busy, control, cpu_us
+from scheduler_support import PATIENCE_S, THERE, busy, control
 
 MIB = 1 << 20
 GROW = "import sys; sys.stdin.readline(); kept = [bytearray(b'x' * (1 << 20)) for _ in range(40)]"
@@ -127,22 +128,46 @@ def test_who_sets_itself_back_is_taken_again(daemon: Api) -> None:
 
 
 def test_who_a_host_task_interrupts_goes_on_elsewhere(daemon: Api) -> None:
-    """An agent that computes, on the CPU that a task of the host then takes for good, has another
-    that is idle, and not what is left of its own."""
+    """An agent that computes, on the CPU that a task of the host then takes for good, has the other
+    one, which is idle, and not what is left of its own."""
     with (
-        own_cgroup() as host,
         agent(daemon) as (name, _),
         Cgroup.open(SESSIONS / name / "runtime") as runtime,
+        busy(runtime, 1),
         contextlib.ExitStack() as stack,
     ):
-        stack.enter_context(busy(runtime, 1))
-        settle(max(runtime.procs()))
-        cpu = Path(f"/proc/{max(runtime.procs())}/stat").read_text().split()[38]
-        stack.enter_context(busy(host, 1, f"__import__('os').sched_setaffinity(0, {{{cpu}}})"))
-        until(lambda: cpu_us(host) > 100_000, PATIENCE_S)
-        before = cpu_us(host), cpu_us(runtime)
-        until(lambda: cpu_us(host) - before[0] > 1_000_000, PATIENCE_S)
-        assert cpu_us(runtime) - before[1] > 500_000
+        worker = max(runtime.procs())
+        settle(worker)
+        hogs = [stack.enter_context(stopped_hog(cpu)) for cpu in range(2)]
+        for _ in range(5):
+            cpu = int(Path(f"/proc/{worker}/stat").read_text().split()[38])
+            assert ran_beside_ns(hogs[cpu], worker) > 100_000_000
+
+
+def ran_beside_ns(hog: subprocess.Popen[bytes], worker: int) -> int:
+    """What the worker ran while the other had 300 ms."""
+    before = ran_ns(hog.pid), ran_ns(worker)
+    hog.send_signal(signal.SIGCONT)
+    until(lambda: ran_ns(hog.pid) - before[0] > 300_000_000, PATIENCE_S)
+    hog.send_signal(signal.SIGSTOP)
+    return ran_ns(worker) - before[1]
+
+
+@contextlib.contextmanager
+def stopped_hog(cpu: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A task of the host that computes on one CPU when it is continued."""
+    code = f"import os, signal\nos.sched_setaffinity(0, {{{cpu}}})\n"
+    code += "os.kill(os.getpid(), signal.SIGSTOP)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", code]) as child:
+        try:
+            os.waitpid(child.pid, os.WUNTRACED)
+            yield child
+        finally:
+            child.kill()
+
+
+def ran_ns(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def test_memory_delay_delays_an_agent(daemon: Api) -> None:

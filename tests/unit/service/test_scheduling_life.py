@@ -193,14 +193,15 @@ class Agents:
     refused = False
 
     def __init__(self) -> None:
-        self.taken, self.times = False, 0
+        self.taken, self.times, self.stops = False, 0, 0
 
     async def start(self, _: object) -> None:
         self.taken, self.times = True, self.times + 1
 
     async def look(self) -> None: ...
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        self.stops += 1
 
     def give_back_now(self) -> None:
         self.taken = False
@@ -225,7 +226,7 @@ def test_agents_are_given_back_when_nobody_is_to_take_them(
         first.why, first.replugged = "it says why", replugged
 
     asyncio.run(host.lives(happens))
-    assert (agents.times, agents.taken) == (times, taken)
+    assert (agents.times, agents.stops, agents.taken) == (times, 1, taken)
     assert host.asked == [SESSIONS] * times
     host.scheduling.close()
     assert not agents.taken
