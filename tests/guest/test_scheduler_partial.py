@@ -24,6 +24,7 @@ from partial_support import SESSIONS, agent, in_charge, is_ours, process, settle
 from scheduler_support import PATIENCE_S, THERE, busy, control
 
 MIB = 1 << 20
+INTERRUPTIONS = 30  # left where it was, with some of its turn to go, was one in five
 GROW = "import sys; sys.stdin.readline(); kept = [bytearray(b'x' * (1 << 20)) for _ in range(40)]"
 
 
@@ -139,16 +140,16 @@ def test_who_a_host_task_interrupts_goes_on_elsewhere(daemon: Api) -> None:
         worker = max(runtime.procs())
         settle(worker)
         hogs = [stack.enter_context(stopped_hog(cpu)) for cpu in range(2)]
-        for _ in range(5):
+        for _ in range(INTERRUPTIONS):
             cpu = int(Path(f"/proc/{worker}/stat").read_text().split()[38])
-            assert ran_beside_ns(hogs[cpu], worker) > 100_000_000
+            assert ran_beside_ns(hogs[cpu], worker) > 30_000_000
 
 
 def ran_beside_ns(hog: subprocess.Popen[bytes], worker: int) -> int:
-    """What the worker ran while the other had 300 ms."""
+    """What the worker ran while the other had 100 ms."""
     before = ran_ns(hog.pid), ran_ns(worker)
     hog.send_signal(signal.SIGCONT)
-    until(lambda: ran_ns(hog.pid) - before[0] > 300_000_000, PATIENCE_S)
+    until(lambda: ran_ns(hog.pid) - before[0] > 100_000_000, PATIENCE_S)
     hog.send_signal(signal.SIGSTOP)
     return ran_ns(worker) - before[1]
 
