@@ -59,19 +59,20 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
 }
 
 /*
- * Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by. Until
+ * Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by, for the
+ * share that it had then: who came meanwhile and ends its turn competes from now on. Until
  * when the cgroup has to wait because of cpu.max; 0: it has not.
  */
 static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct cpu *c, u64 now)
 {
-	u64 used = now - t->started_ns;
+	u64 used = now - t->started_ns, moved = virtual(used, n->share ?: ONE);
 	s64 unused = t->boost_ns - used;
 
 	t->started_ns = now;
 	t->vtime += used * TASK_WEIGHT / (t->weight ?: TASK_WEIGHT);
 	if (t->pinned)
-		t->flat_vtime += virtual(used, flat_share(t, n));
-	__sync_fetch_and_add(&n->vtime, virtual(used, share_of(t->slot)));
+		t->flat_vtime += virtual(used, reckon_flat_share(t, n));
+	pass_mean(__sync_fetch_and_add(&n->vtime, moved) + moved / 2, used);
 	__sync_fetch_and_add(&n->run_ns, used);
 	if (t->boost_ns) {
 		t->boost_ns = 0;
@@ -99,9 +100,22 @@ static __noinline bool is_favoured(u32 slot)
 	return false;
 }
 
+/*
+ * Whether what it has by a boost can be taken from its turns. One of hundreds has so little that no
+ * more than its patience allows could be taken back from it.
+ */
+static __always_inline bool can_pay_back(struct agentcg_node *n)
+{
+	u64 most = settings.patience_ns * nr_online, turns = virtual(2 * settings.slice_ns, n->share ?: ONE);
+
+	return !before(state.vnow + most, n->vtime + turns);
+}
+
 /* Whether the cgroup has a boost left; a favoured one gets more once in each window. */
 static __always_inline bool has_boost(struct agentcg_node *n, u32 slot, u64 now)
 {
+	if (!can_pay_back(n))
+		return false;
 	if (n->boost_ns > 0)
 		return true;
 	if (now - n->boosted_at_ns < settings.window_ns)
@@ -209,7 +223,7 @@ static __always_inline void catch_up(struct task *t, struct agentcg_node *n)
 		t->vtime = least;
 	if (t->pinned)
 		t->flat_vtime = bounded(t->flat_vtime, settings.credit_ns, settings.slice_ns,
-					flat_share(t, n));
+					reckon_flat_share(t, n));
 }
 
 /* Whether a task that wakes has had more than its part beside what runs on the CPU. */

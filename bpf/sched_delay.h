@@ -140,6 +140,7 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 				    struct task *t, u64 now)
 {
 	struct agentcg_node *n = node_at(t->slot);
+	struct claim claim;
 	s32 cpu;
 
 	if (!n)
@@ -153,7 +154,7 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 	if (!unrestricted(p)) {
 		cpu = scx_bpf_task_cpu(p);
 		t->flat_vtime = bounded(t->pinned ? t->flat_vtime : n->vtime, settings.credit_ns,
-					settings.slice_ns, flat_share(t, n));
+					settings.slice_ns, reckon_flat_share(t, n));
 		t->pinned = 1;
 		set_queued(t, n, OF_CPU);
 		scx_bpf_dsq_move_set_vtime(it, t->flat_vtime);
@@ -166,7 +167,8 @@ static __always_inline void release(struct bpf_iter_scx_dsq *it, struct task_str
 	scx_bpf_dsq_move_set_vtime(it, t->vtime);
 	if (!scx_bpf_dsq_move_vtime(it, p, NODE_QUEUE + t->slot, 0))
 		return;
-	want_turn(t->slot, bounded_vtime(n, t->slot));
+	claim = claim_of(n, t->slot);
+	want_turn(t->slot, &claim);
 	kick_idle();
 }
 

@@ -10,46 +10,57 @@
 
 #include "sched_cpus.h"
 
-/* What the task that ran until now stands for in the choice of the next. */
-struct rival {
-	u64 vtime; /* of its cgroup, or its own if it is pinned */
+/* What the first turn of the trees is compared with. */
+struct others {
+	struct claim pinned; /* of the first task in the CPU's own queue */
+	bool is_pinned;      /* there is one */
+	bool is_rival;       /* the task that ran until now wants to go on */
+	u32 slot;            /* ... and its cgroup; AGENTCG_NO_SLOT: it does not wait in its queue */
+	struct claim rival;  /* ... and what it stands for: its cgroup, or itself if it is pinned */
 	u64 task_vtime;
-	u32 slot; /* AGENTCG_NO_SLOT: it does not wait in its cgroup's queue */
-	bool there;
 };
 
 enum outcome { NOTHING, MOVED, KEEP, PINNED, AGAIN };
 
-static __always_inline void advance(u64 vtime)
+static __always_inline void look_at_pinned(struct others *o, s32 cpu)
 {
-	if (before(state.vnow, vtime))
-		state.vnow = vtime;
+	u64 vtime, share = ONE;
+
+	o->is_pinned = first_vtime(CPU_QUEUE + cpu, &vtime, &share);
+	if (o->is_pinned)
+		o->pinned = claim_at(vtime, share);
 }
 
-/* Whether the task that ran, or the CPU's own queue, comes before a cgroup at `vtime`. */
-static __always_inline enum outcome compare(struct rival *rival, u64 pinned, u32 slot, u64 vtime)
+static __always_inline bool pinned_is_first(struct others *o)
 {
-	if (pinned && !before(vtime, pinned) && !(rival->there && before(rival->vtime, pinned)))
+	return o->is_pinned && !(o->is_rival && goes_first(&o->rival, &o->pinned));
+}
+
+/* Whether the task that ran, or the CPU's own queue, comes before a cgroup with this claim. */
+static __always_inline enum outcome compare(struct others *o, u32 slot, const struct claim *claim)
+{
+	if (pinned_is_first(o) && !goes_first(claim, &o->pinned))
 		return PINNED;
-	if (rival->there && (rival->slot == slot || before(rival->vtime, vtime)))
+	if (o->is_rival && (o->slot == slot || goes_first(&o->rival, claim)))
 		return KEEP;
 	return MOVED;
 }
 
-/* Look at the first turn of the tree. */
-static __noinline enum outcome pick_once(struct rival *rival, u64 pinned)
+/* Look at the first turn of the trees. */
+static __noinline enum outcome pick_once(struct others *o)
 {
+	struct claim claim;
 	struct agentcg_node *n;
 	enum outcome outcome;
 	struct turn *turn;
-	u64 key, vtime;
+	u64 key;
 	u32 slot;
 
 	turn = first_turn();
 	if (!turn)
 		return NOTHING;
 	slot = turn->slot;
-	key = turn->vtime;
+	key = turn->claim.vtime;
 	n = node_at(slot);
 	if (!n) {
 		bpf_obj_drop_impl(turn, NULL);
@@ -60,26 +71,27 @@ static __noinline enum outcome pick_once(struct rival *rival, u64 pinned)
 		put_aside(turn, n, slot);
 		return AGAIN;
 	}
-	vtime = bounded_vtime(n, slot);
-	if (before(key + settings.slice_ns, vtime)) { /* it was charged since: others may be first now */
-		put_back(turn, vtime);
+	claim = claim_of(n, slot);
+	if (before(key + settings.slice_ns, claim.vtime)) { /* charged since: others may be first */
+		put_back(turn, &claim);
 		return AGAIN;
 	}
-	outcome = compare(rival, pinned, slot, vtime);
+	outcome = compare(o, slot, &claim);
 	if (outcome != MOVED) {
-		put_back(turn, vtime);
+		put_back(turn, &claim);
 		return outcome;
 	}
 	if (scx_bpf_dsq_move_to_local(NODE_QUEUE + slot)) {
-		advance(vtime);
 		count(&state.picks);
 		if (n->queued > 0)
-			put_back(turn, vtime);
+			put_back(turn, &claim);
 		else
 			put_aside(turn, n, slot);
 		return MOVED;
 	}
-	put_back(turn, vtime + settings.slice_ns); /* another CPU was faster, or none may run here */
+	claim.vtime += settings.slice_ns; /* another CPU was faster, or none may run here */
+	claim.deadline += settings.slice_ns;
+	put_back(turn, &claim);
 	return AGAIN;
 }
 
@@ -99,14 +111,12 @@ static __noinline bool steal(void)
 }
 
 /* Its cgroup is first: the task that ran goes on, unless another of the cgroup is before it. */
-static __always_inline void keep(struct task_struct *prev, struct rival *rival)
+static __always_inline void keep(struct task_struct *prev, struct others *o)
 {
 	u64 first;
 
-	advance(rival->vtime);
-	if (rival->slot < MAX_SLOTS && first_vtime(NODE_QUEUE + rival->slot, &first) &&
-	    before(first, rival->task_vtime) &&
-	    scx_bpf_dsq_move_to_local(NODE_QUEUE + rival->slot)) {
+	if (o->slot < MAX_SLOTS && first_vtime(NODE_QUEUE + o->slot, &first, NULL) &&
+	    before(first, o->task_vtime) && scx_bpf_dsq_move_to_local(NODE_QUEUE + o->slot)) {
 		count(&state.picks);
 		return;
 	}

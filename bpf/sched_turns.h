@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Turns: cgroups with waiting tasks, ordered by virtual time in one tree.
+ * Turns: the cgroups with waiting tasks, and whose is the next.
  *
- * Each slot has one turn, for ever. It is in the tree, with a CPU that has taken it out, or put
+ * Of those that have had at most their part by now (their virtual time is at most the machine's), it is the
+ * one that has to have had a slice first to keep its part: whose virtual time plus a slice's is
+ * least. Who has had more waits until the mean comes up to it. Example: a, with half of the machine,
+ * beside 500 cgroups with a thousandth each, all at 0. A slice of 3 ms is 6 ms for a, and 3 s for
+ * each of the others. a goes first, is at 6, the machine at 3: it has to wait, and one of the
+ * others runs. Then the machine is at 6, and a is first again. By virtual time alone
+ * a would wait for 500 turns, and then have as many (EEVDF: Stoica and Abdel-Wahab, 1995).
+ *
+ * Two trees, one of those whose time has come, ordered by their deadlines, and one of those that wait for it,
+ * ordered by virtual time. Each slot has one turn, for ever. It is in a tree, with a CPU that has taken it out, or put
  * aside in `stash` while nothing waits. Who queues a task takes the turn from the stash, if it is
- * there, and adds it to the tree; who takes a turn whose cgroup has nothing waiting puts it
+ * there, and adds it to a tree; who takes a turn whose cgroup has nothing waiting puts it
  * aside, and then looks once more.
  */
 #ifndef AGENTCG_SCHED_TURNS_H
@@ -16,9 +25,17 @@
 #define CPU_QUEUE 0x200000000ULL  /* + CPU: tasks that may not run everywhere */
 #define PICK_TRIES 32
 
+#define RIPE_AT_ONCE 4 /* turns whose time is found to have come at one look */
+
+/* Who wants to run: what it has had, and what it will have had after a turn, in virtual time. */
+struct claim {
+	u64 vtime;
+	u64 deadline;
+};
+
 struct turn {
 	struct bpf_rb_node rb;
-	u64 vtime;
+	struct claim claim;
 	u32 slot;
 };
 
@@ -35,28 +52,64 @@ struct {
 
 #define private(name) SEC(".data." #name) __hidden __attribute__((aligned(64)))
 private(turns) struct bpf_spin_lock turns_lock;
-private(turns) struct bpf_rb_root turns
-	__attribute__((btf_decl_tag("contains:turn:rb")));
-private(turns) u32 nr_turns; /* in the tree */
+private(turns) struct bpf_rb_root ripe
+	__attribute__((btf_decl_tag("contains:turn:rb"))); /* by deadline */
+private(turns) struct bpf_rb_root early
+	__attribute__((btf_decl_tag("contains:turn:rb"))); /* by virtual time */
+private(turns) u32 nr_turns; /* in both */
 
-static bool earlier(struct bpf_rb_node *a, const struct bpf_rb_node *b)
+static bool due_earlier(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 {
-	return before(container_of(a, struct turn, rb)->vtime,
-		      container_of(b, struct turn, rb)->vtime);
+	return before(container_of(a, struct turn, rb)->claim.deadline,
+		      container_of(b, struct turn, rb)->claim.deadline);
+}
+
+static bool ripe_earlier(struct bpf_rb_node *a, const struct bpf_rb_node *b)
+{
+	return before(container_of(a, struct turn, rb)->claim.vtime,
+		      container_of(b, struct turn, rb)->claim.vtime);
+}
+
+static __always_inline bool is_ripe(const struct claim *claim)
+{
+	return !before(state.vnow, claim->vtime);
+}
+
+/* Whether `a` is to run before `b`. */
+static __always_inline bool goes_first(const struct claim *a, const struct claim *b)
+{
+	if (is_ripe(a) != is_ripe(b))
+		return is_ripe(a);
+	return is_ripe(a) ? before(a->deadline, b->deadline) : before(a->vtime, b->vtime);
+}
+
+static __always_inline struct claim claim_at(u64 vtime, u64 share)
+{
+	struct claim claim = { .vtime = vtime, .deadline = vtime + virtual_slice(share) };
+
+	return claim;
+}
+
+static __always_inline struct claim claim_of(struct agentcg_node *n, u32 slot)
+{
+	return claim_at(bounded_vtime(n, slot), n->share);
 }
 
 /* Takes the turn over. */
-static __always_inline void add_turn(struct turn *turn, u64 vtime)
+static __always_inline void add_turn(struct turn *turn, const struct claim *claim)
 {
-	turn->vtime = vtime;
+	turn->claim = *claim;
 	bpf_spin_lock(&turns_lock);
-	bpf_rbtree_add_impl(&turns, &turn->rb, earlier, NULL, 0);
+	if (is_ripe(claim))
+		bpf_rbtree_add_impl(&ripe, &turn->rb, due_earlier, NULL, 0);
+	else
+		bpf_rbtree_add_impl(&early, &turn->rb, ripe_earlier, NULL, 0);
 	nr_turns++;
 	bpf_spin_unlock(&turns_lock);
 }
 
 /* Something waits in `slot`: have its turn in the tree. */
-static __always_inline void want_turn(u32 slot, u64 vtime)
+static __always_inline void want_turn(u32 slot, const struct claim *claim)
 {
 	struct stash *stash = bpf_map_lookup_elem(&stashes, &slot);
 	struct turn *turn;
@@ -65,22 +118,37 @@ static __always_inline void want_turn(u32 slot, u64 vtime)
 		return;
 	turn = bpf_kptr_xchg(&stash->turn, NULL);
 	if (turn)
-		add_turn(turn, vtime);
+		add_turn(turn, claim);
 }
 
-/* Take the first turn out of the tree. */
+/* Take the first turn out of its tree. */
 static __always_inline struct turn *first_turn(void)
 {
 	struct bpf_rb_node *rb;
+	u64 now = state.vnow;
 
 	if (!nr_turns)
 		return NULL;
 	bpf_spin_lock(&turns_lock);
-	rb = bpf_rbtree_first(&turns);
-	if (rb) {
-		rb = bpf_rbtree_remove(&turns, rb);
-		nr_turns--;
+	for (int i = 0; i < RIPE_AT_ONCE; i++) {
+		rb = bpf_rbtree_first(&early);
+		if (!rb || before(now, container_of(rb, struct turn, rb)->claim.vtime))
+			break;
+		rb = bpf_rbtree_remove(&early, rb);
+		if (!rb)
+			break;
+		bpf_rbtree_add_impl(&ripe, rb, due_earlier, NULL, 0);
 	}
+	rb = bpf_rbtree_first(&ripe);
+	if (rb) {
+		rb = bpf_rbtree_remove(&ripe, rb);
+	} else {
+		rb = bpf_rbtree_first(&early);
+		if (rb)
+			rb = bpf_rbtree_remove(&early, rb);
+	}
+	if (rb)
+		nr_turns--;
 	bpf_spin_unlock(&turns_lock);
 	return rb ? container_of(rb, struct turn, rb) : NULL;
 }
@@ -96,9 +164,9 @@ static __always_inline void kick_idle(void)
 }
 
 /* A CPU that looked while the turn was out may have gone idle: wake one. */
-static __always_inline void put_back(struct turn *turn, u64 vtime)
+static __always_inline void put_back(struct turn *turn, const struct claim *claim)
 {
-	add_turn(turn, vtime);
+	add_turn(turn, claim);
 	kick_idle();
 }
 
@@ -115,9 +183,11 @@ static __always_inline void put_aside(struct turn *turn, struct agentcg_node *n,
 	if (turn) /* cannot be: there is one for each slot */
 		bpf_obj_drop_impl(turn, NULL);
 	if (n->queued > 0) {
+		struct claim later = claim_at(bounded_vtime(n, slot) + settings.slice_ns, n->share);
+
 		turn = bpf_kptr_xchg(&stash->turn, NULL);
 		if (turn) /* its task may not be in the queue yet: let others go first */
-			add_turn(turn, bounded_vtime(n, slot) + settings.slice_ns);
+			add_turn(turn, &later);
 	}
 }
 
@@ -143,8 +213,8 @@ static __always_inline s32 new_turn(u32 slot)
 	return 0;
 }
 
-/* The virtual time of the first task of a queue. */
-static __always_inline bool first_vtime(u64 queue, u64 *vtime)
+/* The virtual time of the first task of a queue; and its share, of one that is pinned. */
+static __always_inline bool first_vtime(u64 queue, u64 *vtime, u64 *share)
 {
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
@@ -155,7 +225,11 @@ static __always_inline bool first_vtime(u64 queue, u64 *vtime)
 	bpf_iter_scx_dsq_new(&it, queue, 0);
 	p = bpf_iter_scx_dsq_next(&it);
 	if (p) {
+		struct task *t = share ? task_of(p) : NULL;
+
 		*vtime = p->scx.dsq_vtime;
+		if (t)
+			*share = t->flat_share;
 		found = true;
 	}
 	bpf_iter_scx_dsq_destroy(&it);

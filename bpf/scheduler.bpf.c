@@ -38,7 +38,7 @@ static __always_inline bool is_busy(s32 cpu)
 s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	bool idle = false;
-	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~(u64)SCX_WAKE_SYNC, &idle);
 	s32 here = bpf_get_smp_processor_id();
 	struct task *t = task_of(p);
 	struct agentcg_node *n;
@@ -85,14 +85,16 @@ static __always_inline void enqueue_pinned(struct task_struct *p, struct task *t
 					   struct agentcg_node *n, u64 enq_flags)
 {
 	s32 cpu = pinned_cpu(p);
+	u64 share;
 
 	if (!t->pinned) {
 		t->pinned = 1;
 		t->flat_vtime = bounded_vtime(n, t->slot);
 	}
+	share = reckon_flat_share(t, n);
 	t->flat_vtime = bounded(t->flat_vtime,
-				enq_flags & SCX_ENQ_WAKEUP ? settings.credit_ns : settings.lag_ns,
-				settings.slice_ns, flat_share(t, n));
+				enq_flags & SCX_ENQ_WAKEUP ? settings.credit_ns : lag_of(share),
+				settings.slice_ns, share);
 	set_queued(t, n, OF_CPU);
 	scx_bpf_dsq_insert_vtime(p, CPU_QUEUE + cpu, settings.slice_ns, t->flat_vtime, enq_flags);
 	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
@@ -102,7 +104,7 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task *t = task_of(p);
 	struct agentcg_node *n = t ? node_at(t->slot) : NULL;
-	u64 vtime;
+	struct claim claim;
 	s32 cpu;
 
 	if (!t || !n) {
@@ -132,13 +134,13 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 	catch_up(t, n);
 	set_queued(t, n, OF_CGROUP);
 	scx_bpf_dsq_insert_vtime(p, NODE_QUEUE + t->slot, settings.slice_ns, t->vtime, enq_flags);
-	vtime = bounded_vtime(n, t->slot);
-	want_turn(t->slot, vtime);
+	claim = claim_of(n, t->slot);
+	want_turn(t->slot, &claim);
 	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 	if (cpu >= 0)
 		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 	else if (enq_flags & SCX_ENQ_WAKEUP)
-		preempt(p, t->slot, vtime);
+		preempt(p, t->slot, claim.vtime);
 }
 
 /* Called since Linux 7.1 when it leaves a queue, whoever takes it out; before, `running` is. */
@@ -153,11 +155,11 @@ void OP(dequeue)(agentcg_dequeue, struct task_struct *p, u64 deq_flags)
 void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 {
 	enum outcome outcome = NOTHING;
+	struct others o = { .slot = AGENTCG_NO_SLOT };
 	struct agentcg_node *n;
-	struct rival rival = {};
 	struct cpu *c = cpu_at(cpu);
-	u64 now, pinned = 0;
 	struct task *t;
+	u64 now;
 	s32 i;
 
 	if (!c)
@@ -166,36 +168,35 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 	    (n = node_at(t->slot)) && !has_to_wait(t)) { /* who has to is charged when it stops */
 		now = now_ns();
 		throttle(prev, t, charge(t, n, c, now));
+		n->share = share_of(t->slot);
 		c->urgent = !!(prev->flags & PF_KTHREAD); /* who is kept is not told to be running */
-		rival.vtime = t->pinned ? t->flat_vtime : bounded_vtime(n, t->slot);
-		rival.task_vtime = t->vtime;
-		rival.slot = t->pinned ? AGENTCG_NO_SLOT : t->slot;
-		rival.there = true;
+		o.rival = t->pinned ? claim_at(t->flat_vtime, t->flat_share) : claim_of(n, t->slot);
+		o.task_vtime = t->vtime;
+		o.slot = t->pinned ? AGENTCG_NO_SLOT : t->slot;
+		o.is_rival = true;
 		if (take_boost(t, n, c, now)) {
 			set_slice(prev, settings.boost_ns);
 			c->urgent = 1;
 			return;
 		}
 	}
-	first_vtime(CPU_QUEUE + cpu, &pinned);
+	look_at_pinned(&o, cpu);
 	for_range(i, 0, PICK_TRIES) {
-		outcome = pick_once(&rival, pinned);
-		if (outcome == NOTHING && pinned && !(rival.there && before(rival.vtime, pinned)))
+		outcome = pick_once(&o);
+		if (outcome == NOTHING && pinned_is_first(&o))
 			outcome = PINNED;
 		if (outcome == PINNED) {
-			if (scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu)) {
-				advance(pinned);
+			if (scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
 				return;
-			}
-			pinned = 0; /* another CPU was faster */
+			o.is_pinned = false; /* another CPU was faster */
 		} else if (outcome != AGAIN) {
 			break;
 		}
 	}
 	if (outcome == MOVED)
 		return;
-	if (rival.there)
-		keep(prev, &rival);
+	if (prev && o.is_rival)
+		keep(prev, &o);
 	else if (!scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
 		steal();
 }
@@ -213,6 +214,7 @@ void OP(running)(agentcg_running, struct task_struct *p)
 	set_dequeued(t);
 	if (state.bandwidths)
 		throttle(p, t, spend(t->slot, 0));
+	n->share = share_of(t->slot);
 	t->started_ns = now_ns();
 	if (before(n->task_vtime, t->vtime))
 		n->task_vtime = t->vtime;

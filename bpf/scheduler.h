@@ -17,6 +17,7 @@ struct agentcg_node {
 	__u16 level;
 	__u16 bandwidth; /* cpu.max is set */
 	__u64 vtime;       /* CPU time that it has had, divided by its share of the machine */
+	__u64 share;       /* the share that it had when that was last reckoned */
 	__u64 task_vtime;  /* the same for its tasks among each other */
 	__s64 refs;        /* the cgroup's own, and one for each task */
 	__s64 active;      /* tasks of its own that want to run and have since they woke, and children */
@@ -35,7 +36,7 @@ struct agentcg_node {
 
 /* Counts since the scheduler was loaded, and how it ended. One variable, a section of its own. */
 struct agentcg_sched_state {
-	__u64 vnow;      /* virtual time of the machine: of the cgroup that got the last turn */
+	__u64 vnow;      /* virtual time of the machine: the mean of all that are active */
 	__u64 nodes;     /* cgroups that have a slot */
 	__u64 overflows; /* cgroups that share their parent's, for want of slots */
 	__u64 picks;     /* tasks taken from a cgroup's queue */

@@ -18,6 +18,7 @@ class NodeRecord(ctypes.Structure):
         ("level", c_uint16),
         ("bandwidth", c_uint16),
         ("vtime", c_uint64),
+        ("share", c_uint64),
         ("task_vtime", c_uint64),
         ("refs", c_int64),
         ("active", c_int64),

@@ -115,20 +115,24 @@ while left or running:
     running -= 1
 print({files} / (time.monotonic() - began))
 """
-# Children that compute, each in one of these cgroups; they are there before they are ready.
+# Children that compute, each in one of these cgroups. They are there before they are ready, and a
+# signal lets all begin at once (of those that read a pipe each would wake the next).
 CROWD = """
+import signal
 def prepare():
-    held = os.pipe()
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    there = os.pipe()
     for place in {places!r}:
         if not os.fork():
-            os.close(held[1])
             open(place + '/cgroup.procs', 'w').write('0')
-            os.read(held[0], 1)
+            os.write(there[1], b'x')
+            signal.sigwait([signal.SIGUSR1])
             while True: pass
-    return held[1]
-held = prepare()
+    for place in {places!r}: os.read(there[0], 1)
+prepare()
 ready()
-os.close(held)
+os.killpg(0, signal.SIGUSR1)
 os.wait()
 """
 # Touches fresh pages of its own one by one, at most `keep_mib` of them kept; the rate in MB/s.
