@@ -168,7 +168,6 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 	    (n = node_at(t->slot)) && !has_to_wait(t)) { /* who has to is charged when it stops */
 		now = now_ns();
 		throttle(prev, t, charge(t, n, c, now));
-		n->share = share_of(t->slot);
 		c->urgent = !!(prev->flags & PF_KTHREAD); /* who is kept is not told to be running */
 		o.rival = t->pinned ? claim_at(t->flat_vtime, t->flat_share) : claim_of(n, t->slot);
 		o.task_vtime = t->vtime;
