@@ -65,7 +65,7 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
  */
 static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct cpu *c, u64 now)
 {
-	u64 used = now - t->started_ns, was = n->share ?: ONE, is = share_of(t->slot);
+	u64 used = now - t->started_ns, was = t->share ?: ONE, is = share_of(t->slot);
 	u64 moved = virtual(used, was);
 	s64 unused = t->boost_ns - used;
 
@@ -73,7 +73,7 @@ static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct
 	t->vtime += used * TASK_WEIGHT / (t->weight ?: TASK_WEIGHT);
 	if (t->pinned)
 		t->flat_vtime += virtual(used, reckon_flat_share(t, n));
-	n->share = is;
+	t->share = n->share = is;
 	pass_mean(__sync_fetch_and_add(&n->vtime, moved) + moved / 2, used * is / was);
 	__sync_fetch_and_add(&n->run_ns, used);
 	if (t->boost_ns) {

@@ -64,6 +64,7 @@ s64 nr_pinned; /* tasks that wait in queues of CPUs */
 
 struct task {
 	u64 started_ns; /* since when its time is to be charged */
+	u64 share;      /* of its cgroup, at that time */
 	u64 ready_ns;   /* since when it waits for a CPU; 0: it does not */
 	u64 vtime;      /* among the tasks of its cgroup */
 	u64 flat_vtime; /* while pinned: among all that wait on a CPU */

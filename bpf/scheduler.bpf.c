@@ -213,7 +213,7 @@ void OP(running)(agentcg_running, struct task_struct *p)
 	set_dequeued(t);
 	if (state.bandwidths)
 		throttle(p, t, spend(t->slot, 0));
-	n->share = share_of(t->slot);
+	t->share = n->share = share_of(t->slot);
 	t->started_ns = now_ns();
 	if (before(n->task_vtime, t->vtime))
 		n->task_vtime = t->vtime;
