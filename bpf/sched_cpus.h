@@ -58,6 +58,18 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
+/* Who competes pays in virtual time. */
+static __always_inline void pay(struct task *t, struct agentcg_node *n, u64 used)
+{
+	u64 was = t->share ?: ONE, is = share_of(t->slot), moved = virtual(used, was);
+
+	t->vtime += used * TASK_WEIGHT / (t->weight ?: TASK_WEIGHT);
+	if (t->pinned)
+		t->flat_vtime += virtual(used, reckon_flat_share(t, n));
+	t->share = n->share = is;
+	pass_mean(__sync_fetch_and_add(&n->vtime, moved) + moved / 2, used * is / was);
+}
+
 /*
  * Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by, for the
  * share that it had then: who came meanwhile and ends its turn competes from now on. Until
@@ -65,17 +77,13 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
  */
 static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct cpu *c, u64 now)
 {
-	u64 used = now - t->started_ns, was = t->share ?: ONE, is = share_of(t->slot);
-	u64 moved = virtual(used, was);
+	u64 used = now - t->started_ns;
 	s64 unused = t->boost_ns - used;
 
 	t->started_ns = now;
-	t->vtime += used * TASK_WEIGHT / (t->weight ?: TASK_WEIGHT);
-	if (t->pinned)
-		t->flat_vtime += virtual(used, reckon_flat_share(t, n));
-	t->share = n->share = is;
-	pass_mean(__sync_fetch_and_add(&n->vtime, moved) + moved / 2, used * is / was);
 	__sync_fetch_and_add(&n->run_ns, used);
+	if (t->weight)
+		pay(t, n, used);
 	if (t->boost_ns) {
 		t->boost_ns = 0;
 		__sync_fetch_and_add(&n->boost_ns, unused);

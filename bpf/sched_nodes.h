@@ -132,6 +132,15 @@ static __always_inline bool migration_disabled(struct task_struct *p)
 	return p->migration_disabled > (p == bpf_get_current_task_btf());
 }
 
+/*
+ * A kernel thread of one CPU, which goes ahead when it wakes. As long as it sleeps again before its time is
+ * up it does not compete: it counts as an interrupt does, and nobody's share changes for it.
+ */
+static __always_inline bool is_cpus_own(struct task_struct *p)
+{
+	return (p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1;
+}
+
 /* May the task run on all CPUs that are there? */
 static __always_inline bool unrestricted(struct task_struct *p)
 {

@@ -113,12 +113,11 @@ void OP(enqueue)(agentcg_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (delay(p, t, enq_flags))
 		return;
-	set_runnable(p, t);
-	if ((p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1 &&
-	    (enq_flags & (SCX_ENQ_WAKEUP | SCX_ENQ_REENQ))) {
+	if (is_cpus_own(p) && (enq_flags & (SCX_ENQ_WAKEUP | SCX_ENQ_REENQ))) {
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, enq_flags | SCX_ENQ_PREEMPT);
 		return;
 	}
+	set_runnable(p, t);
 	if (!t->ready_ns)
 		t->ready_ns = now_ns();
 	if (boost(p, t, n, enq_flags))
@@ -167,6 +166,7 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && (t = task_of(prev)) &&
 	    (n = node_at(t->slot)) && !has_to_wait(t)) { /* who has to is charged when it stops */
 		now = now_ns();
+		set_runnable(prev, t); /* a kernel thread that goes on competes from now on */
 		throttle(prev, t, charge(t, n, c, now));
 		c->urgent = !!(prev->flags & PF_KTHREAD); /* who is kept is not told to be running */
 		o.rival = t->pinned ? claim_at(t->flat_vtime, t->flat_share) : claim_of(n, t->slot);
@@ -209,7 +209,8 @@ void OP(running)(agentcg_running, struct task_struct *p)
 
 	if (!t || !(n = node_at(t->slot)))
 		return;
-	set_runnable(p, t);
+	if (!is_cpus_own(p))
+		set_runnable(p, t);
 	set_dequeued(t);
 	if (state.bandwidths)
 		throttle(p, t, spend(t->slot, 0));
