@@ -58,7 +58,7 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
-/* Who competes pays in virtual time. */
+/* In virtual time, for the share that the cgroup had when the turn began. */
 static __always_inline void pay(struct task *t, struct agentcg_node *n, u64 used)
 {
 	u64 was = t->share ?: ONE, is = share_of(t->slot), moved = virtual(used, was);
@@ -71,8 +71,7 @@ static __always_inline void pay(struct task *t, struct agentcg_node *n, u64 used
 }
 
 /*
- * Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by, for the
- * share that it had then: who came meanwhile and ends its turn competes from now on. Until
+ * Charge the time since `started_ns` to the task, its cgroup, and the boost that it ran by. Until
  * when the cgroup has to wait because of cpu.max; 0: it has not.
  */
 static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct cpu *c, u64 now)
@@ -82,7 +81,7 @@ static __always_inline u64 charge(struct task *t, struct agentcg_node *n, struct
 
 	t->started_ns = now;
 	__sync_fetch_and_add(&n->run_ns, used);
-	if (t->weight)
+	if (t->weight) /* it competes: is_cpus_own() */
 		pay(t, n, used);
 	if (t->boost_ns) {
 		t->boost_ns = 0;

@@ -2,32 +2,32 @@
 /*
  * Turns: the cgroups with waiting tasks, and whose is the next.
  *
- * Of those that have had at most their part by now (their virtual time is at most the machine's), it is the
- * one that has to have had a slice first to keep its part: whose virtual time plus a slice's is
- * least. Who has had more waits until the mean comes up to it. Example: a, with half of the machine,
- * beside 500 cgroups with a thousandth each, all at 0. A slice of 3 ms is 6 ms for a, and 3 s for
- * each of the others. a goes first, is at 6, the machine at 3: it has to wait, and one of the
- * others runs. Then the machine is at 6, and a is first again. By virtual time alone
- * a would wait for 500 turns, and then have as many (EEVDF: Stoica and Abdel-Wahab, 1995).
+ * Of those that have had no more than their part, whose virtual time is not beyond the machine's, it
+ * is the one with the earliest deadline: its virtual time and what a slice adds to it. Who has had more
+ * waits until the machine's has come up to its own (EEVDF: Stoica and Abdel-Wahab, 1995).
+ * Example: a with half of the machine, and 500 cgroups with a thousandth each, all at 0. A slice of
+ * 3 ms is 6 ms for a, 3 s for each of the others. a is first, and then at 6, the machine at 3:
+ * a has to wait, one of the others has its turn, the machine is at 6, and a is first again. By
+ * virtual time alone a would wait for 500 turns, and then have as many.
  *
- * Two trees, one of those whose time has come, ordered by their deadlines, and one of those that wait for it,
- * ordered by virtual time. Each slot has one turn, for ever. It is in a tree, with a CPU that has taken it out, or put
+ * So there are two trees: of those whose time has come, by deadline, and of the others, by virtual
+ * time. Each slot has one turn, for ever. It is in a tree, with a CPU that has taken it out, or put
  * aside in `stash` while nothing waits. Who queues a task takes the turn from the stash, if it is
- * there, and adds it to a tree; who takes a turn whose cgroup has nothing waiting puts it
- * aside, and then looks once more.
+ * there, and adds it to a tree; who takes a turn whose cgroup has nothing waiting puts it aside,
+ * and then looks once more.
  */
 #ifndef AGENTCG_SCHED_TURNS_H
 #define AGENTCG_SCHED_TURNS_H
 
-#include "sched_nodes.h"
+#include "sched_vtime.h"
 
 #define NODE_QUEUE 0x100000000ULL /* + slot: tasks that any CPU may run */
 #define CPU_QUEUE 0x200000000ULL  /* + CPU: tasks that may not run everywhere */
 #define PICK_TRIES 32
 
-#define RIPE_AT_ONCE 4 /* turns whose time is found to have come at one look */
+#define RIPE_AT_ONCE 4 /* so many turns at most go over to the first tree at one look */
 
-/* Who wants to run: what it has had, and what it will have had after a turn, in virtual time. */
+/* What one that wants to run has had, and will have had after a turn, in virtual time. */
 struct claim {
 	u64 vtime;
 	u64 deadline;

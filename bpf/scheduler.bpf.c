@@ -7,17 +7,17 @@
  * affinity.
  *
  * Every cgroup has a virtual time: what its own tasks used, divided by the share of the machine
- * that it had then. Cgroups with waiting tasks stand in one tree ordered by it (sched_turns.h);
- * a CPU that needs work takes the first and runs its first task, again by virtual time. Example:
- * a (weight 100, one busy task) and b (300, two busy tasks) on one CPU. a's share is 1/4, b's
- * 3/4; a slice of 3 ms moves a on by 12 ms and b by 4 ms, so b gets three turns for each of a.
- * Picking costs O(log cgroups that wait + log tasks in one), charging O(depth).
+ * that it had then (sched_vtime.h). Of the cgroups with waiting tasks, and not more than their part so
+ * far, a CPU that needs work takes the one that is due first (sched_turns.h) and runs its first
+ * task, by virtual time. Example: a (weight 100, one busy task) and b (300, two busy tasks) on one CPU.
+ * a's share is 1/4, b's 3/4; a slice of 3 ms moves a on by 12 ms and b by 4 ms, so b gets three
+ * turns for each of a. Picking costs O(log cgroups that wait + log tasks in one), charging O(depth).
  *
  * Tasks that may not run on every CPU wait in a queue of one CPU that they may use. It is ordered
  * by a virtual time of their own, for a share that is the cgroup's divided among its tasks, and
- * the CPU compares its first with the tree's.
+ * the CPU compares its first with the trees'.
  *
- * Limits: one tree for all CPUs; real-time and deadline tasks are above this scheduler, as ever.
+ * Limits: two trees for all CPUs; real-time and deadline tasks are above this scheduler, as ever.
  * A CPU that goes offline has to be emptied, and what waits in a queue of its own is nobody else's:
  * so there are no operations for hotplug, and the kernel ends the scheduler with the request to load
  * it again.
