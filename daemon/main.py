@@ -72,7 +72,7 @@ async def run(asked: Options) -> None:
         signatures=None if asked.detect == "off" else load_signatures(asked.clients),
         ladder=asked.ladder,
         history=History(asked.state, Bounds(asked.history_age, asked.history_size)),
-        scheduler=asked.scheduler != "off",
+        scheduler=asked.scheduler,
         agents_alone=asked.scheduler_tasks == "agents",
         memory_delay=asked.memory_delay != "off",
     )

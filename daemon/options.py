@@ -14,6 +14,7 @@ from agentcg.bpf.pins import PIN_ROOT
 from agentcg.daemon.history import Bounds
 from agentcg.daemon.service.accounts.history import default_directory
 from agentcg.daemon.service.host.root import AUTO
+from agentcg.daemon.service.scheduler.scheduling import MOST_CPUS, Wanted
 from agentcg.errors import InvalidInput
 from agentcg.units import parse_duration, parse_size
 
@@ -39,7 +40,7 @@ class Options:
     pins: Path
     detect: str
     ladder: bool
-    scheduler: str
+    scheduler: Wanted
     scheduler_tasks: str
     memory_delay: str
     state: Path | None
@@ -113,9 +114,10 @@ def _mechanisms(group: _Group) -> None:
         "(see docs/architecture.md; default: yes)",
     )  # fmt: skip
     group.add_argument(
-        "--scheduler", choices=("auto", "off", "on"), default="off",
-        help="load the sched_ext scheduler if the kernel has sched_ext, never, or not start "
-        "without it (see docs/scheduler.md; default: %(default)s)",
+        "--scheduler", choices=("auto", "off", "on"), default="auto",
+        help="load the sched_ext scheduler where it can delay charges and there are at most "
+        f"{MOST_CPUS} CPUs, never, or not start without it (see docs/scheduler.md; "
+        "default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--scheduler-tasks", choices=("all", "agents"), default="all",

@@ -46,7 +46,7 @@ from agentcg.daemon.service.past import Past
 from agentcg.daemon.service.reconcile import Reconciler
 from agentcg.daemon.service.rules import PolicyInForce
 from agentcg.daemon.service.sampling import Sampling
-from agentcg.daemon.service.scheduler.scheduling import Scheduling
+from agentcg.daemon.service.scheduler.scheduling import Scheduling, Wanted
 from agentcg.daemon.service.sessions import Sessions
 from agentcg.daemon.service.state import LiveCall, LiveSession
 from agentcg.errors import StartupError
@@ -66,7 +66,7 @@ class Service:
     count alone. `signatures`: by what calls are found that nobody declares, None: they are not
     looked for. `ladder`: whether to act under memory pressure beyond what grants do. `history`:
     where ended calls are kept; None: nowhere.
-    `scheduler`: whether to load the sched_ext scheduler, where the kernel has sched_ext;
+    `scheduler`: whether to load the sched_ext scheduler, "auto": where it is suited;
     `agents_alone`: for tasks in sessions and no other; `memory_delay`: and to have it delay calls
     over their leases.
     """
@@ -80,7 +80,7 @@ class Service:
         signatures: Signatures | None = None,
         ladder: bool = True,
         history: History | None = None,
-        scheduler: bool = False,
+        scheduler: Wanted = "off",
         agents_alone: bool = False,
         memory_delay: bool = True,
     ) -> None:

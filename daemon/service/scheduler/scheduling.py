@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Literal
 
+from agentcg.bpf import memory_delay
 from agentcg.bpf.scheduler import SCHED_EXT, Scheduler, absence
 from agentcg.cgroups.thread_policy import may_change
 from agentcg.daemon.messages import Control
@@ -25,6 +27,9 @@ LOOK_S = 1.0  # how often to see whether the kernel has taken the scheduler out
 log = logging.getLogger(__name__)
 
 State = Literal["off", "starting", "loaded", "ended"]
+Wanted = Literal["auto", "off", "on"]
+MOST_CPUS = 8
+"""On how many it is loaded without being asked for: on so many it was measured."""
 
 
 class Scheduling:
@@ -36,14 +41,15 @@ class Scheduling:
     """
 
     def __init__(
-        self, core: Core, *, wanted: bool, delays: bool, agents_alone: bool = False
+        self, core: Core, *, wanted: Wanted, delays: bool, agents_alone: bool = False
     ) -> None:
         """`agents_alone`: of all tasks of the host take those in sessions, and no other."""
-        self.state: State = "starting" if wanted else "off"
-        self.reason = "being loaded" if wanted else "not asked for (agentcgd --scheduler auto)"
+        self.state: State = "off" if wanted == "off" else "starting"
+        self.reason = "switched off (--scheduler off)" if wanted == "off" else "being loaded"
         self.decided = asyncio.Event()
         self.tracing = Tracing(core)
         self._core = core
+        self._by_itself = wanted == "auto"
         self._delays = delays
         self._agents_alone = agents_alone
         self._agents = AgentTasks(core.root.cgroup.path)
@@ -156,6 +162,8 @@ class Scheduling:
         log.info("the sched_ext scheduler is in charge: %s", self._detail())
 
     def _open(self) -> Scheduler:
+        if self._by_itself and (reason := absence() or unsuited(cpus(), memory_delay.absence())):
+            raise BpfError(reason)
         if self._agents_alone and not absence() and not may_change():
             raise BpfError(UNABLE)
         return Scheduler.open(
@@ -166,7 +174,10 @@ class Scheduling:
     def _stay_off(self, reason: str) -> None:
         self._unload_for_good()
         self.state, self.reason = "off", reason
-        log.warning("the kernel's own scheduler stays: %s", reason)
+        log.log(
+            logging.INFO if self._by_itself else logging.WARNING,
+            "the kernel's own scheduler stays: %s", reason,
+        )  # fmt: skip
 
     def _look(self, scheduler: Scheduler) -> None:
         why = scheduler.ended()
@@ -185,6 +196,21 @@ class Scheduling:
             self._unload_for_good()
         elif self._favours is not None:
             self._favours.follow(self._core.registry.sessions.values())
+
+
+def unsuited(online: int, no_delay: str) -> str:
+    """Why it is not loaded by itself on a host with so many CPUs, or ""; `no_delay`: why charges
+    cannot be delayed there."""
+    if no_delay:
+        return f"not loaded by itself: {no_delay}; --scheduler on loads it without memory delay"
+    if online > MOST_CPUS:
+        return f"not loaded by itself on {online} CPUs, more than {MOST_CPUS}; --scheduler on does"
+    return ""
+
+
+def cpus() -> int:
+    """How many are online."""
+    return os.sysconf("SC_NPROCESSORS_ONLN")
 
 
 def _unfit(bounded: int) -> str:

@@ -138,7 +138,7 @@ def test_a_start_that_waits_for_the_scheduler_ends_whatever_fails(
     monkeypatch.setattr(getattr(scheduling, name), method, failing(RuntimeError("a bug")))
 
     async def decided() -> bool:
-        found = Scheduling(core([]), wanted=True, delays=True)
+        found = Scheduling(core([]), wanted="on", delays=True)
         with pytest.raises(RuntimeError):
             await found.run()
         return found.decided.is_set()

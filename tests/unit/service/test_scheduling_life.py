@@ -13,7 +13,7 @@ import pytest
 
 from agentcg.daemon.service.accounts.counts import Counts
 from agentcg.daemon.service.scheduler import scheduling
-from agentcg.daemon.service.scheduler.scheduling import Scheduling
+from agentcg.daemon.service.scheduler.scheduling import Scheduling, Wanted
 from support.clock import settled
 
 CALL = object()
@@ -71,7 +71,11 @@ class Host:
     """A daemon with one call, on a kernel that loads `found`, one after the other."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *found: Loaded, agents_alone: bool = False
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *found: Loaded,
+        agents_alone: bool = False,
+        wanted: Wanted = "on",
     ) -> None:
         self.found, self.left = list(found), list(found)
         self.budgets = Budgets()
@@ -80,7 +84,7 @@ class Host:
                 calls={"c": CALL}, sessions={}
             ), root=SimpleNamespace(cgroup=SimpleNamespace(path=Path("/sessions"), id=SESSIONS)),
         )  # fmt: skip
-        self.scheduling = Scheduling(core, wanted=True, delays=True, agents_alone=agents_alone)
+        self.scheduling = Scheduling(core, wanted=wanted, delays=True, agents_alone=agents_alone)
         self.asked: list[Any] = []
         monkeypatch.setattr(scheduling, "LOOK_S", 0)
         monkeypatch.setattr(scheduling, "Scheduler", SimpleNamespace(open=self._open))
@@ -176,6 +180,32 @@ def test_cpu_max_that_does_not_hold_any_more_is_told_once(
     first.bounded = 0
     host.scheduling._look(first)  # type: ignore[arg-type]
     assert host.told() == ("enforced", scheduling.ALL)
+
+
+@pytest.mark.parametrize(
+    ("online", "lacks", "said"),
+    [
+        (8, "", ""),
+        (9, "", "on 9 CPUs, more than 8; --scheduler on does"),
+        (2, "this kernel lacks x", "this kernel lacks x; --scheduler on loads it without"),
+    ],
+)
+def test_by_itself_it_is_loaded_where_it_is_suited(
+    monkeypatch: pytest.MonkeyPatch, online: int, lacks: str, said: str
+) -> None:
+    """Where charges can be delayed, and on no more CPUs than it was measured on. Who asks for it
+    has it elsewhere, too."""
+    monkeypatch.setattr(scheduling, "absence", lambda: "")
+    monkeypatch.setattr(scheduling, "cpus", lambda: online)
+    monkeypatch.setattr(scheduling.memory_delay, "absence", lambda: lacks)
+    host = Host(monkeypatch, Loaded(), wanted="auto")
+    asyncio.run(host.lives(lambda: None))
+    state, told = host.told()
+    assert state == ("off" if said else "enforced")
+    assert said in told
+    asked = Host(monkeypatch, Loaded(), wanted="on")
+    asyncio.run(asked.lives(lambda: None))
+    assert asked.told() == ("enforced", scheduling.ALL)
 
 
 def test_without_memory_delay_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
