@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ HOGS = 8
 COMPILED_PER_SECOND = 8  # of the time for a figure: so many files are compiled
 CROWDS = (10, 100, 1000)
 EMPTY = 9000
+LARGEST = 10_000
+LARGE_BYTES = 6 << 30  # of memory, for so many processes
 PROGRAMS = ("enqueue", "dispatch")
 
 
@@ -59,9 +62,11 @@ def costs(scheduler: Scheduler, seconds: float) -> list[Measured]:
 def costs_in_crowds(
     scheduler: Scheduler, seconds: float, say: Callable[[str], None]
 ) -> list[Measured]:
-    """The same while so many cgroups compute, the last time among others that are empty."""
+    """The same while so many cgroups compute, then among others that are empty, and while ten
+    thousand do, where there is the memory for them."""
     found = []
-    for count, empty in (*((count, 0) for count in CROWDS), (CROWDS[-1], EMPTY)):
+    largest = [(LARGEST, 0)] if _memory_bytes() >= LARGE_BYTES else []
+    for count, empty in (*((count, 0) for count in CROWDS), (CROWDS[-1], EMPTY), *largest):
         among = f"{count} busy cgroups of {count + empty}"
         say(f"  {among}")
         with bench() as b:
@@ -76,6 +81,10 @@ def costs_in_crowds(
                 time.sleep(seconds)
         found += took
     return found
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
