@@ -130,14 +130,18 @@ static __always_inline void set_runnable(struct task_struct *p, struct task *t)
 	struct agentcg_node *n = node_at(t->slot);
 	u32 weight = p->scx.weight ?: 1, was;
 	u64 credit, now;
+	s64 others;
 
 	if (t->weight || !n)
 		return;
 	was = __sync_lock_test_and_set(&t->weight, weight); /* a timer releases tasks, too */
-	__sync_fetch_and_add(&n->own_weight, (s64)weight - was);
-	if (was || __sync_fetch_and_add(&n->active, 1) > 0)
+	others = __sync_fetch_and_add(&n->own_weight, (s64)weight - was);
+	if (was)
 		return;
-	propagate(t->slot);
+	if (__sync_fetch_and_add(&n->active, 1) == 0)
+		propagate(t->slot);
+	if (others > 0)
+		return;
 	n->share = share_of(t->slot);
 	credit = virtual(settings.credit_ns, n->share);
 	if (credit > settings.lag_ns)
@@ -159,11 +163,12 @@ static __always_inline void set_quiescent(struct task *t)
 	if (!t->weight || !n)
 		return;
 	was = __sync_lock_test_and_set(&t->weight, 0);
-	__sync_fetch_and_add(&n->own_weight, -(s64)was);
-	if (!was || __sync_fetch_and_add(&n->active, -1) != 1)
+	if (!was)
 		return;
-	leave_mean(n);
-	propagate(t->slot);
+	if (__sync_fetch_and_add(&n->own_weight, -(s64)was) == was)
+		leave_mean(n);
+	if (__sync_fetch_and_add(&n->active, -1) == 1)
+		propagate(t->slot);
 }
 
 #endif
