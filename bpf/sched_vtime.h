@@ -4,7 +4,7 @@
  *
  * A cgroup's is what its own tasks used, divided by the share of the machine that it had when each
  * of their turns began. The machine's is the mean of those of all active cgroups, by their shares:
- * who is at the mean has had its part, who is below it is owed some.
+ * who is there has had its part, who is below is owed some.
  */
 #ifndef AGENTCG_SCHED_VTIME_H
 #define AGENTCG_SCHED_VTIME_H
@@ -28,34 +28,46 @@ static __always_inline u64 virtual_slice(u64 share)
 
 /* --- The mean ------------------------------------------------------------------------------- */
 
-static __always_inline s64 from_vnow(u64 vtime)
+static __always_inline s64 from_mean(u64 vtime)
 {
-	s64 by = vtime - state.vnow, most = settings.patience_ns * nr_online;
+	s64 by = vtime - state.mean, most = settings.patience_ns * nr_online;
 
 	return by > most ? most : by < -most ? -most : by;
 }
 
-static __always_inline void move_vnow(s64 by)
+/*
+ * Time does not go back: who waits has a place that was given at its wake-up, and those who come
+ * later, when the mean has fallen, would all be before it.
+ */
+static __always_inline void move_mean(s64 by)
+{
+	u64 now = __sync_fetch_and_add(&state.mean, by) + by;
+
+	if (before(state.vnow, now))
+		state.vnow = now;
+}
+
+static __always_inline void correct_mean(s64 by)
 {
 	s64 most = settings.lag_ns;
 
-	__sync_fetch_and_add(&state.vnow, by > most ? most : by < -most ? -most : by);
+	move_mean(by > most ? most : by < -most ? -most : by);
 }
 
 /* Who comes or goes moves the mean, by how far it is from it: else those who stay would pay for it. */
 static __always_inline void enter_mean(struct agentcg_node *n)
 {
-	move_vnow((from_vnow(n->vtime) * (s64)n->share) >> ONE_BITS);
+	correct_mean((from_mean(n->vtime) * (s64)n->share) >> ONE_BITS);
 }
 
 static __always_inline void leave_mean(struct agentcg_node *n)
 {
-	s64 by = from_vnow(n->vtime);
+	s64 by = from_mean(n->vtime);
 	u64 all = (by < 0 ? -by : by) * n->share, rest = ONE - n->share;
 
 	if (n->share >= ONE) /* nobody stays */
 		return;
-	move_vnow(by < 0 ? (s64)(all / rest) : -(s64)(all / rest));
+	correct_mean(by < 0 ? (s64)(all / rest) : -(s64)(all / rest));
 }
 
 /*
@@ -65,9 +77,9 @@ static __always_inline void leave_mean(struct agentcg_node *n)
  */
 static __always_inline void pass_mean(u64 middle, u64 part_ns)
 {
-	s64 off = (from_vnow(middle) >> MEND_BITS / 3) * (s64)(part_ns >> MEND_BITS / 3);
+	s64 off = (from_mean(middle) >> MEND_BITS / 3) * (s64)(part_ns >> MEND_BITS / 3);
 
-	__sync_fetch_and_add(&state.vnow, part_ns + (off >> MEND_BITS / 3));
+	move_mean(part_ns + (off >> MEND_BITS / 3));
 }
 
 /* --- Bounds --------------------------------------------------------------------------------- */

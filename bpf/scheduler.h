@@ -36,7 +36,8 @@ struct agentcg_node {
 
 /* Counts since the scheduler was loaded, and how it ended. One variable, a section of its own. */
 struct agentcg_sched_state {
-	__u64 vnow;      /* virtual time of the machine: the mean of all that are active */
+	__u64 mean;      /* of the virtual times of all active cgroups */
+	__u64 vnow;      /* virtual time of the machine: the most that the mean was */
 	__u64 nodes;     /* cgroups that have a slot */
 	__u64 overflows; /* cgroups that share their parent's, for want of slots */
 	__u64 picks;     /* tasks taken from a cgroup's queue */

@@ -40,6 +40,7 @@ class StateRecord(ctypes.Structure):
     """struct agentcg_sched_state."""
 
     _fields_ = (
+        ("mean", c_uint64),
         ("vnow", c_uint64),
         ("nodes", c_uint64),
         ("overflows", c_uint64),

@@ -115,21 +115,22 @@ while left or running:
     running -= 1
 print({files} / (time.monotonic() - began))
 """
-# Children that compute, each in one of these cgroups. They are there before they are ready, and a
-# signal lets all begin at once (of those that read a pipe each would wake the next).
+# Children that compute, each in one of `places`, an expression. They are there before they are
+# ready, and a signal lets all begin at once (of those that read a pipe each would wake the next).
 CROWD = """
 import signal
 def prepare():
     os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     there = os.pipe()
-    for place in {places!r}:
+    places = {places}
+    for place in places:
         if not os.fork():
             open(place + '/cgroup.procs', 'w').write('0')
             os.write(there[1], b'x')
             signal.sigwait([signal.SIGUSR1])
             while True: pass
-    for place in {places!r}: os.read(there[0], 1)
+    for place in places: os.read(there[0], 1)
 prepare()
 ready()
 os.killpg(0, signal.SIGUSR1)

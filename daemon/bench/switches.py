@@ -74,7 +74,8 @@ def costs_in_crowds(
             places = [b.cgroup.path / f"c{n}" for n in range(count + empty)]
             for place in places:
                 place.mkdir()
-            code = loads.CROWD.format(places=[*map(str, places[:count])])
+            each = f"[{str(b.cgroup.path)!r} + f'/c{{n}}' for n in range({count})]"
+            code = loads.CROWD.format(places=each)
             b.load(code, b.below(b.cgroup, "first"))[0].go()
             time.sleep(seconds)
             with _timed(scheduler, f"among {among}") as took:
