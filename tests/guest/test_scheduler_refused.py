@@ -122,6 +122,8 @@ def test_another_scheduler_is_left_alone(tmp_path: Path) -> None:
             delegate(parent)
             words = ["agentcgd", "--scheduler", "on", "--bpf", "off", "--state", "none"]
             words += ["--root", str(parent.path / "x"), "--socket", str(tmp_path / "sock")]
-            refused = subprocess.run(words, capture_output=True, text=True, check=False)
+            refused = subprocess.run(
+                words, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+            )
         assert (refused.returncode, said in refused.stderr) == (3, True)
         assert loaded() == "another"
