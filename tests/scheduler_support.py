@@ -132,3 +132,8 @@ def control(daemon: Api, name: str = "scheduler") -> dict[str, str]:
     except OSError:
         return {"state": "", "detail": ""}
     return next(one for one in found if one["name"] == name)
+
+
+def main_pid() -> str:
+    words = ["systemctl", "show", "--property=MainPID", "--value", "agentcgd"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()

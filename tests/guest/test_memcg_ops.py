@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,14 @@ from agentcg.bpf.memcg_ops import FORMS, Form, MemcgOps, probe
 from agentcg.cgroups import Cgroup
 from agentcg.errors import BpfError
 from cgroup_support import own_cgroup, until
+from daemon_support import Api, fresh
 from kernel_log import no_complaints
+from scheduler_support import control, daemon_with, main_pid
 
 PATIENCE_S = 300.0
 MIB = 1 << 20
 MS = 1_000_000
+NAME = "memcg struct_ops"  # in doctor
 # Allocates a megabyte and writes it, again and again up to so many.
 GROW = "kept = [bytearray(b'x' * (1 << 20)) for _ in range({})]"
 # Has a file of 32 MiB in memory.
@@ -304,3 +308,40 @@ def test_cgroups_may_go_while_it_is_attached(form: Form | None) -> None:
                     until(lambda call=call: count(ops, call) >= 1, PATIENCE_S)
             parent.remove_tree(f"call-{n}", timeout_s=PATIENCE_S)
             ops.budgets.clear(call.id)
+
+
+@pytest.mark.parametrize("options", ["", "--memory-delay off"])
+def test_calls_over_their_lease_are_delayed(form: Form | None, options: str) -> None:
+    """The daemon attaches by itself, without the scheduler, says what the kernel asks, and a call
+    that grows over its lease has delays in its account. Without the interface, or switched off, it
+    says why there is none, and the call has none."""
+    with daemon_with("--bpf off", options) as daemon:
+        there = form is not None and not options
+        state = "enforced" if there else "off"
+        until(lambda: control(daemon, NAME)["state"] == state, PATIENCE_S)
+        told = control(daemon, NAME)
+        assert told["backend"] == (str(form) if there else "memcg_bpf_ops")
+        until(lambda: there or control(daemon, NAME)["detail"], PATIENCE_S)
+        assert grown(daemon)["delayed"] is None or there
+        if not there:
+            return
+        killed = main_pid()
+        subprocess.run(["systemctl", "kill", "--signal=KILL", "agentcgd"], check=True)
+        until(lambda: main_pid() not in ("0", killed), PATIENCE_S)
+        until(lambda: control(daemon, NAME)["state"] == "enforced", PATIENCE_S)
+        delayed = grown(daemon)["delayed"]
+        assert delayed["count"] > 0
+        assert 11_000 <= delayed["longest_us"] <= min(2_000_000, delayed["total_us"])
+        assert delayed["overshoot_bytes"] > 0
+
+
+def grown(daemon: Api) -> Any:
+    """The account of a call that grows far beyond its grant."""
+    name = fresh()
+    daemon.open(name, priority="low")
+    code = "import sys; sys.stdin.readline(); " + GROW.format(40)
+    with subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE) as tool:
+        call = daemon.begin(name, pid=tool.pid, memory_bytes=24 * MIB)
+        tool.communicate(b"\n", timeout=PATIENCE_S)
+        assert tool.returncode == 0
+        return daemon.end(call["id"], exit_status=0)["account"]

@@ -23,6 +23,7 @@ from scheduler_support import (
     THERE,
     control,
     daemon_with,
+    main_pid,
     times_loaded,
 )
 
@@ -188,8 +189,3 @@ def test_a_daemon_that_hangs_is_replaced(daemon: Api) -> None:
         until(lambda: control(daemon)["state"] == "enforced", PATIENCE_S)
         assert main_pid() != pid
         assert times_loaded() == before + 1
-
-
-def main_pid() -> str:
-    words = ["systemctl", "show", "--property=MainPID", "--value", "agentcgd"]
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
