@@ -14,7 +14,7 @@
  */
 #include "budgets.h"
 
-#define SHORTEST_MS 11 /* what is not more than a hundredth of a second the kernel leaves out */
+#define SHORTEST_NS (11 * NSEC_PER_MSEC) /* the kernel leaves out a hundredth of a second and less */
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -71,6 +71,23 @@ static __always_inline bool may_wait(struct task_struct *p, struct mem_cgroup *m
 	return !(p->flags & (PF_EXITING | PF_MEMALLOC)) && memcg == memcg_of(p);
 }
 
+/* The delay, or 0 while it and those before it are too short together: they are owed. */
+static __always_inline u64 with_owed(struct verdict *v)
+{
+	struct agentcg_budget *b = bpf_map_lookup_elem(&budgets, &v->cgroup_id);
+	u64 ns = v->delay_ns;
+
+	if (!b || ns >= SHORTEST_NS)
+		return ns;
+	ns += b->owed_ns;
+	if (ns < SHORTEST_NS) {
+		b->owed_ns = ns; /* what two CPUs lose of it is little */
+		return 0;
+	}
+	b->owed_ns = ns - SHORTEST_NS;
+	return SHORTEST_NS;
+}
+
 /* How long the task that charged this cgroup has to wait, in ms. */
 static __always_inline unsigned int delay_ms(struct mem_cgroup *memcg)
 {
@@ -81,8 +98,10 @@ static __always_inline unsigned int delay_ms(struct mem_cgroup *memcg)
 	    !may_wait(bpf_get_current_task_btf(), memcg))
 		return 0;
 	judge(memcg, 0, &v);
-	ms = v.delay_ns / NSEC_PER_MSEC;
-	if (ms < SHORTEST_MS)
+	if (!v.delay_ns)
+		return 0;
+	ms = with_owed(&v) / NSEC_PER_MSEC;
+	if (!ms)
 		return 0;
 	account_delay(v.cgroup_id, ms * NSEC_PER_MSEC, v.over_bytes);
 	return ms;

@@ -94,7 +94,7 @@ struct agentcg_budget {
 	__u64 hard_bytes; /* here the delay is longest; not above soft: always the longest */
 	__u64 max_delay_ns; /* at most 2 s */
 	__u32 priority; /* 0 low, 1 normal (a quarter of the delay), 2 high (a sixteenth) */
-	__u32 pad;
+	__u32 owed_ns; /* delays that were too short for the kernel's own interface */
 };
 
 /* What the kernel is to leave to a cgroup, by its id. */

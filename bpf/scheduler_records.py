@@ -110,7 +110,7 @@ class BudgetRecord(ctypes.Structure):
         ("hard_bytes", c_uint64),
         ("max_delay_ns", c_uint64),
         ("priority", c_uint32),
-        ("pad", c_uint32),
+        ("owed_ns", c_uint32),
     )
 
 
