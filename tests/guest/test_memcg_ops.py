@@ -316,7 +316,7 @@ def test_calls_over_their_lease_are_delayed(form: Form | None, options: str) -> 
     """The daemon attaches by itself, without the scheduler, says what the kernel asks, and a call
     that grows over its lease has delays in its account. Without the interface, or switched off, it
     says why there is none, and the call has none."""
-    with daemon_with("--bpf off", options) as daemon:
+    with daemon_with("--bpf off --scheduler off", options) as daemon:
         there = form is not None and not options
         state = "enforced" if there else "off"
         until(lambda: control(daemon, NAME)["state"] == state, PATIENCE_S)
