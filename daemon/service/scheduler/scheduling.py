@@ -22,6 +22,7 @@ from agentcg.errors import BpfError
 
 ALL = "full switch: all normal tasks of the host"
 AGENTS = "partial switch: agents' tasks (SCHED_EXT); others come first, with the kernel's own class"
+NOT_ASKED = "not asked for (agentcgd --scheduler auto)"
 LOOK_S = 1.0  # how often to see whether the kernel has taken the scheduler out
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ class Scheduling:
     ) -> None:
         """`agents_alone`: of all tasks of the host take those in sessions, and no other."""
         self.state: State = "off" if wanted == "off" else "starting"
-        self.reason = "switched off (--scheduler off)" if wanted == "off" else "being loaded"
+        self.reason = (
+            "not asked for (agentcgd --scheduler auto)" if wanted == "off" else "being loaded"
+        )
         self.decided = asyncio.Event()
         self.tracing = Tracing(core)
         self._core = core
