@@ -20,9 +20,9 @@ import pytest
 
 from agentcg.bpf.budgets import EXPIRY_NS, MAX_DELAY_NS
 from agentcg.bpf.memcg_ops import FORMS, Form, MemcgOps, probe
-from agentcg.cgroups import Cgroup
+from agentcg.cgroups import Cgroup, find_mount
 from agentcg.errors import BpfError
-from cgroup_support import own_cgroup, until
+from cgroup_support import cgroup_of, own_cgroup, until
 from daemon_support import Api, fresh
 from kernel_log import no_complaints
 from scheduler_support import control, daemon_with, main_pid
@@ -323,11 +323,12 @@ def test_calls_over_their_lease_are_delayed(form: Form | None, options: str) -> 
         told = control(daemon, NAME)
         assert told["backend"] == (str(form) if there else "memcg_bpf_ops")
         until(lambda: there or control(daemon, NAME)["detail"], PATIENCE_S)
-        assert grown(daemon)["delayed"] is None or there
+        delayed = grown(daemon)["delayed"]
+        assert (delayed is not None and delayed["count"] > 0) == there
         if not there:
             return
         killed = main_pid()
-        subprocess.run(["systemctl", "kill", "--signal=KILL", "agentcgd"], check=True)
+        tell_daemon("KILL")
         until(lambda: main_pid() not in ("0", killed), PATIENCE_S)
         until(lambda: control(daemon, NAME)["state"] == "enforced", PATIENCE_S)
         delayed = grown(daemon)["delayed"]
@@ -336,13 +337,27 @@ def test_calls_over_their_lease_are_delayed(form: Form | None, options: str) -> 
         assert delayed["overshoot_bytes"] > 0
 
 
+def tell_daemon(signal_name: str) -> None:
+    subprocess.run(["systemctl", "kill", f"--signal={signal_name}", "agentcgd"], check=True)
+
+
 def grown(daemon: Api) -> Any:
-    """The account of a call that grows far beyond its grant."""
+    """The account of a call that grows over its grant before the daemon can lengthen its lease."""
     name = fresh()
     daemon.open(name, priority="low")
-    code = "import sys; sys.stdin.readline(); " + GROW.format(40)
+    code = "import sys; sys.stdin.readline(); " + GROW.format(80)
     with subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE) as tool:
         call = daemon.begin(name, pid=tool.pid, memory_bytes=24 * MIB)
-        tool.communicate(b"\n", timeout=PATIENCE_S)
+        over_bytes = call["grant"]["memory_high_bytes"] + MIB
+        current = find_mount().path / cgroup_of(tool.pid)[1:] / "memory.current"
+        assert tool.stdin is not None
+        tell_daemon("STOP")
+        try:
+            tool.stdin.write(b"\n")
+            tool.stdin.flush()
+            until(lambda: int(current.read_text()) > over_bytes, PATIENCE_S)
+        finally:
+            tell_daemon("CONT")
+        tool.communicate(timeout=PATIENCE_S)
         assert tool.returncode == 0
         return daemon.end(call["id"], exit_status=0)["account"]
