@@ -70,7 +70,8 @@ def test_which_scheduler_is_in_charge_is_shown(daemon: Api) -> None:
         return
     assert shown[0] == "in charge: agentcg (full switch: of all normal tasks)"
     assert any(line.startswith("scheduler: enforced") for line in shown)
-    assert "memory delay: enforced" in shown
+    # of the two only one delays: the kernel by itself where it can
+    assert len({"memory delay: enforced", "memcg struct_ops: enforced"} & set(shown)) == 1
 
 
 def test_what_it_did_for_a_call_is_shown(daemon: Api) -> None:
