@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 State = Literal["off", "starting", "loaded", "ended"]
 Wanted = Literal["auto", "off", "on"]
 MOST_CPUS = 8
-"""On how many it is loaded without being asked for: on so many it was measured."""
+"""On how many `auto` loads it: on so many it was measured."""
 
 
 class Scheduling:
@@ -202,12 +202,12 @@ class Scheduling:
 
 
 def unsuited(online: int, no_delay: str) -> str:
-    """Why it is not loaded by itself on a host with so many CPUs, or ""; `no_delay`: why charges
+    """Why `auto` does not load it on a host with so many CPUs, or ""; `no_delay`: why charges
     cannot be delayed there."""
     if no_delay:
-        return f"not loaded by itself: {no_delay}; --scheduler on loads it without memory delay"
+        return f"auto does not load it: {no_delay}; --scheduler on loads it without memory delay"
     if online > MOST_CPUS:
-        return f"not loaded by itself on {online} CPUs, more than {MOST_CPUS}; --scheduler on does"
+        return f"auto does not load it on {online} CPUs, more than {MOST_CPUS}; --scheduler on does"
     return ""
 
 

@@ -190,7 +190,7 @@ def test_cpu_max_that_does_not_hold_any_more_is_told_once(
         (2, "this kernel lacks x", "this kernel lacks x; --scheduler on loads it without"),
     ],
 )
-def test_by_itself_it_is_loaded_where_it_is_suited(
+def test_auto_loads_it_where_it_is_suited(
     monkeypatch: pytest.MonkeyPatch, online: int, lacks: str, said: str
 ) -> None:
     """Where charges can be delayed, and on no more CPUs than it was measured on. Who asks for it
