@@ -13,10 +13,9 @@ from pathlib import Path
 from agentcg.cgroups.thread_policy import SCHED_EXT
 from cgroup_support import until
 from daemon_support import Api, fresh
-from scheduler_support import DROP_IN, PATIENCE_S, THERE, control, daemon_with
+from scheduler_support import PATIENCE_S, THERE, control, daemon_with
 
 SESSIONS = Path("/sys/fs/cgroup/agentcg.slice/agentcg-sessions.service/sessions")
-CAPABILITIES = DROP_IN.with_name("capabilities.conf")
 OPTIONS = "--bpf off --scheduler auto --scheduler-tasks agents"
 NOBODY = 65534
 # For each line a thread and a child, which tell their numbers; until then it has neither.
@@ -34,14 +33,10 @@ for line in sys.stdin:
 def in_charge(capability: str = "CAP_SYS_NICE", options: str = OPTIONS) -> Iterator[Api]:
     """The unit's daemon with the partial switch, and one more capability; what ends it does so for
     good."""
-    CAPABILITIES.parent.mkdir(parents=True, exist_ok=True)
-    CAPABILITIES.write_text(f"[Service]\nCapabilityBoundingSet={capability}\nRestart=no\n")
-    try:
-        with daemon_with(options) as api:
-            until(lambda: is_decided(api), PATIENCE_S)
-            yield api
-    finally:
-        CAPABILITIES.unlink()
+    lines = f"CapabilityBoundingSet={capability}\nRestart=no\n"
+    with daemon_with(options, unit=lines) as api:
+        until(lambda: is_decided(api), PATIENCE_S)
+        yield api
 
 
 def is_decided(api: Api) -> bool:

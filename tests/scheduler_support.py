@@ -110,11 +110,11 @@ def entries_of(name: str) -> list[Any]:
 
 
 @contextlib.contextmanager
-def daemon_with(*options: str) -> Iterator[Api]:
-    """The unit's daemon with more options, as a drop-in gives them."""
+def daemon_with(*options: str, unit: str = "") -> Iterator[Api]:
+    """The unit's daemon with more options and more lines of its unit, as a drop-in gives them."""
     DROP_IN.parent.mkdir(parents=True, exist_ok=True)
     command = f"ExecStart=\nExecStart=agentcgd {' '.join(options)}"
-    DROP_IN.write_text(f"[Service]\n{command}\nTimeoutStartSec={PATIENCE_S:.0f}\n")
+    DROP_IN.write_text(f"[Service]\n{command}\nTimeoutStartSec={PATIENCE_S:.0f}\n{unit}")
     try:
         subprocess.run(["systemctl", "daemon-reload"], check=True)
         subprocess.run(["systemctl", "restart", "agentcgd"], check=True)

@@ -59,6 +59,14 @@ def dealt(minutes: Mapping[Path, float], guests: int) -> list[set[Path]]:
     return shares
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_daemon() -> None:
+    """A file begins without a daemon that another one left: it may hold what the file is to load,
+    and a drop-in that is gone counts until systemd is told."""
+    for words in (["daemon-reload"], ["stop", "agentcgd.service"]):
+        subprocess.run(["systemctl", *words], check=False)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
