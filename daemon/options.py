@@ -114,7 +114,7 @@ def _mechanisms(group: _Group) -> None:
         "(see docs/architecture.md; default: yes)",
     )  # fmt: skip
     group.add_argument(
-        "--scheduler", choices=("auto", "off", "on"), default="off",
+        "--scheduler", choices=("auto", "off", "on"), default="auto",
         help="load the sched_ext scheduler where it can delay charges and there are at most "
         f"{MOST_CPUS} CPUs, never, or not start without it (see docs/scheduler.md; "
         "default: %(default)s)",

@@ -343,11 +343,11 @@ def test_the_watchdog_takes_it_out_and_the_reason_is_read() -> None:
         assert scheduler.failed()
 
 
-def test_the_daemon_loads_it_on_request_and_says_so() -> None:
-    """`--scheduler auto`, with the capabilities of the unit: doctor shows it in force; where it
+def test_the_daemon_loads_it_by_itself_and_says_so() -> None:
+    """Without being asked, with the capabilities of the unit: doctor shows it in force; where it
     cannot be, why, and nothing else changes. When a CPU comes
     or goes, which ends it, it is loaded again. It goes with the daemon."""
-    with daemon_with("--bpf off --scheduler auto") as daemon:
+    with daemon_with("--bpf off") as daemon:
         if THERE:
             until(lambda: control(daemon)["state"] == "enforced", PATIENCE_S)
             assert loaded() == "agentcg"

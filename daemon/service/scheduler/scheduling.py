@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sched_ext scheduler in the daemon: loaded if asked for and possible, watched, given back."""
+"""The sched_ext scheduler in the daemon: loaded where suited or asked for, watched, given back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agentcg.errors import BpfError
 
 ALL = "full switch: all normal tasks of the host"
 AGENTS = "partial switch: agents' tasks (SCHED_EXT); others come first, with the kernel's own class"
-NOT_ASKED = "not asked for (agentcgd --scheduler auto)"
+SWITCHED_OFF = "switched off (--scheduler off)"
 LOOK_S = 1.0  # how often to see whether the kernel has taken the scheduler out
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,7 @@ class Scheduling:
     ) -> None:
         """`agents_alone`: of all tasks of the host take those in sessions, and no other."""
         self.state: State = "off" if wanted == "off" else "starting"
-        self.reason = (
-            "not asked for (agentcgd --scheduler auto)" if wanted == "off" else "being loaded"
-        )
+        self.reason = SWITCHED_OFF if wanted == "off" else "being loaded"
         self.decided = asyncio.Event()
         self.tracing = Tracing(core)
         self._core = core
