@@ -245,9 +245,9 @@ static __always_inline void set_queued(struct task *t, struct agentcg_node *n, e
 
 static __always_inline void set_dequeued(struct task *t)
 {
-	struct agentcg_node *n = node_at(t->slot);
+	struct agentcg_node *n = t->queued ? node_at(t->slot) : NULL;
 
-	if (t->queued && n)
+	if (n)
 		set_queued(t, n, NO_QUEUE);
 }
 

@@ -26,7 +26,7 @@ static __always_inline void look_at_pinned(struct others *o, s32 cpu)
 {
 	u64 vtime, share = ONE;
 
-	o->is_pinned = first_vtime(CPU_QUEUE + cpu, &vtime, &share);
+	o->is_pinned = nr_pinned > 0 && first_vtime(CPU_QUEUE + cpu, &vtime, &share);
 	if (o->is_pinned)
 		o->pinned = claim_at(vtime, share);
 }

@@ -47,6 +47,7 @@ s32 OP(select_cpu)(agentcg_select_cpu, struct task_struct *p, s32 prev_cpu, u64 
 		return cpu;
 	t->ready_ns = now_ns();
 	if (idle) {
+		set_runnable(p, t); /* before the waker sleeps: its cgroup stays active */
 		catch_up(t, n);
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, settings.slice_ns, 0);
 	} else if ((wake_flags & SCX_WAKE_SYNC) && n->boost_ns <= 0 && is_busy(here) &&
@@ -196,7 +197,7 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	if (prev && o.is_rival)
 		keep(prev, &o);
-	else if (!scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
+	else if (nr_pinned > 0 && !scx_bpf_dsq_move_to_local(CPU_QUEUE + cpu))
 		steal();
 }
 

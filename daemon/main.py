@@ -8,18 +8,15 @@ or another daemon does not let it start (the reason is on standard error); 1 for
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import logging
-import os
 import resource
 import signal
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import agentcg
+from agentcg.daemon import memory
 from agentcg.daemon.api import listen
 from agentcg.daemon.api.routes import ROUTES
 from agentcg.daemon.api.server import Server
@@ -36,8 +33,6 @@ from agentcg.errors import AgentcgError
 from agentcg.policies.signature_files import load_signatures
 
 EXIT_STARTUP = 3
-# sys/mman.h
-MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 
 log = logging.getLogger("agentcg")
 
@@ -61,6 +56,7 @@ def main() -> None:
 
 async def run(asked: Options) -> None:
     """Start, serve until SIGTERM or SIGINT, stop. Raises `StartupError`."""
+    memory.use_one_heap()
     notifier = Notifier()
     _raise_file_limit()
     root = Root.open(locate(asked.root), asked.require)
@@ -85,8 +81,8 @@ async def run(asked: Options) -> None:
     if asked.scheduler == "on":
         await service.require_scheduler()
     await server.start(listening)
-    _settle_memory()
-    _keep_memory()
+    memory.settle()
+    memory.keep()
     notifier.ready(f"sessions below {root.cgroup.path}")
     log.info(
         "agentcg %s: %s, sessions below %s", agentcg.__version__, asked.socket, root.cgroup.path
@@ -131,26 +127,6 @@ def _raise_file_limit() -> None:
     """A call costs two descriptors."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _settle_memory() -> None:
-    """What was loaded by now stays: the collector need not look at it again and again. What
-    loading it took goes back to the kernel."""
-    gc.collect()
-    gc.freeze()
-    with suppress(AttributeError):  # glibc has it, musl has not
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _keep_memory() -> None:
-    """Whatever page we have touched stays: who is to help when memory is short must not wait for
-    its own. Only where there is no bound on that (LimitMEMLOCK= of the unit), since at a bound
-    the next allocation fails (mlockall(2)); a child has nothing of it."""
-    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0:
-        log.warning("memory of the daemon may be swapped out: %s", os.strerror(ctypes.get_errno()))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,25 @@ def process(code: str = "import time; time.sleep(1000)") -> Iterator[subprocess.
             child.kill()
 
 
+@contextlib.contextmanager
+def waiting(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process that runs `code` once it is let go, so that it can be placed first. What it
+    prints can be read; killed and reaped at the end."""
+    words = [sys.executable, "-I", "-S", "-c", f"import sys; sys.stdin.readline()\n{code}"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def let_go(child: subprocess.Popen[bytes]) -> None:
+    """Have it run its code."""
+    assert child.stdin is not None
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+
+
 def exit_status(action: Callable[[], None]) -> int:
     """Run `action` in a forked child; its exit status, 99 if it raised, 0 if it returned."""
     pid = os.fork()

@@ -22,7 +22,7 @@ from agentcg.bpf.budgets import EXPIRY_NS, MAX_DELAY_NS
 from agentcg.bpf.memcg_ops import FORMS, Form, MemcgOps, probe
 from agentcg.cgroups import Cgroup, find_mount
 from agentcg.errors import BpfError
-from cgroup_support import cgroup_of, own_cgroup, until
+from cgroup_support import cgroup_of, let_go, own_cgroup, until, waiting
 from daemon_support import Api, fresh
 from kernel_log import no_complaints
 from scheduler_support import control, daemon_with, main_pid
@@ -345,16 +345,13 @@ def grown(daemon: Api) -> Any:
     """The account of a call that grows over its grant before the daemon can lengthen its lease."""
     name = fresh()
     daemon.open(name, priority="low")
-    code = "import sys; sys.stdin.readline(); " + GROW.format(80)
-    with subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE) as tool:
+    with waiting(GROW.format(80)) as tool:
         call = daemon.begin(name, pid=tool.pid, memory_bytes=24 * MIB)
         over_bytes = call["grant"]["memory_high_bytes"] + MIB
         current = find_mount().path / cgroup_of(tool.pid)[1:] / "memory.current"
-        assert tool.stdin is not None
         tell_daemon("STOP")
         try:
-            tool.stdin.write(b"\n")
-            tool.stdin.flush()
+            let_go(tool)
             until(lambda: int(current.read_text()) > over_bytes, PATIENCE_S)
         finally:
             tell_daemon("CONT")

@@ -24,7 +24,7 @@ from agentcg.bpf.memory_delay import MemoryDelay, absence
 from agentcg.bpf.scheduler import SCHED_EXT, Scheduler
 from agentcg.cgroups import Cgroup
 from agentcg.errors import InvalidInput
-from cgroup_support import own_cgroup, until
+from cgroup_support import let_go, own_cgroup, until, waiting
 
 THERE = SCHED_EXT.is_dir()
 PATIENCE_S = 300.0
@@ -32,7 +32,7 @@ MIB = 1 << 20
 MS = 1_000_000
 # Allocates a megabyte and writes it, again and again up to so many, a line for each.
 GROW = (
-    "import sys; sys.stdin.readline(); kept = []\n"
+    "kept = []\n"
     "for n in range({}): kept.append(bytearray(b'x' * (1 << 20))); print(n, flush=True)\n"
 )
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17  # linux/ptrace.h
@@ -77,18 +77,10 @@ def delay(scheduler: Scheduler | None) -> MemoryDelay | None:
 @contextlib.contextmanager
 def growing(cgroup: Cgroup, mebibytes: int = 1000) -> Iterator[subprocess.Popen[bytes]]:
     """A process in the cgroup that has begun to grow, by a megabyte a line."""
-    code = GROW.format(mebibytes)
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        try:
-            cgroup.place(child.pid)
-            assert child.stdin is not None
-            child.stdin.write(b"\n")
-            child.stdin.flush()
-            yield child
-        finally:
-            child.kill()
+    with waiting(GROW.format(mebibytes)) as child:
+        cgroup.place(child.pid)
+        let_go(child)
+        yield child
 
 
 @contextlib.contextmanager
@@ -249,19 +241,15 @@ def test_nobody_else_waits(delay: MemoryDelay | None, tmp_path: Path) -> None:
         return
     with Path("/dev/shm/agentcg-shared").open("wb") as shared:
         code = (
-            "import os, sys; sys.stdin.readline(); f = os.open('/dev/shm/agentcg-shared', 1)\n"
+            "import os; f = os.open('/dev/shm/agentcg-shared', 1)\n"
             "for n in range(1000): os.pwrite(f, b'x' * (1 << 20), n << 20)\n"
         )
         with (
             budgeted(delay, 8 * MIB, MAX_DELAY_NS) as cgroup,
-            subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE
-            ) as child,
+            waiting(code) as child,
         ):
             cgroup.place(child.pid)
-            assert child.stdin is not None
-            child.stdin.write(b"\n")
-            child.stdin.flush()
+            let_go(child)
             until(lambda: is_waiting(delay, cgroup, child), PATIENCE_S)
             started_s = time.monotonic()
             for _ in range(20):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scheduler in particulars: nice levels, and room for cgroups that comes to an end.
+"""The scheduler in particulars: nice levels, many cgroups, and room for them that comes to an end.
 
 On a kernel without sched_ext there is nothing to load: `test_scheduler.py` shows what is said.
 """
@@ -10,10 +10,13 @@ from ctypes import c_uint32
 from pathlib import Path
 
 from agentcg.bpf.scheduler import CpuUse, Scheduler
+from agentcg.daemon.bench import loads
+from agentcg.daemon.bench.loads import bench
 from cgroup_support import own_cgroup, until
 from scheduler_support import PATIENCE_S, THERE, busy, cpu_us
 
 MAX_SLOTS = 16384
+CROWD = 200
 NICE = "__import__('os').setpriority(0, 0, 10)"  # again and again, which is what it does
 
 
@@ -48,6 +51,23 @@ def ticks(pids: list[int]) -> dict[int, int]:
         nice: sum(int(stat_of(pid)[n]) for pid in pids if nice_of(pid) == nice for n in (11, 12))
         for nice in (0, 10)
     }
+
+
+def test_beside_a_crowd_of_cgroups_a_heavy_one_has_its_part_all_along() -> None:
+    """Not by turns of seconds, as by virtual time alone: in each half second from 20 to 80 of 100
+    where half of all is its part."""
+    if not THERE:
+        return
+    with Scheduler.open() as scheduler, bench() as b:
+        steady, other = b.below(b.cgroup, "steady"), b.below(b.cgroup, "other")
+        places = [str(b.below(other, f"c{n}").path) for n in range(CROWD)]
+        crowd = b.load(loads.CROWD.format(places=places), steady)
+        for one in (*b.load(loads.BUSY, steady, 2), *crowd):
+            one.go()
+        until(lambda: min(cpu_us(steady), cpu_us(other)) > 2_000_000, PATIENCE_S)
+        found = [loads.shares([steady, other], 0.5)[0] for _ in range(8)]
+        assert 20 < min(found) <= max(found) < 80, found
+        assert scheduler.ended() == ""
 
 
 def test_slots_are_used_again() -> None:

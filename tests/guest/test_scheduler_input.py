@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from ctypes import c_uint32, c_uint64
 
@@ -21,7 +20,7 @@ from agentcg.bpf.memory_delay import MemoryDelay
 from agentcg.bpf.scheduler import Scheduler
 from agentcg.cgroups import Cgroup
 from agentcg.errors import BpfError
-from cgroup_support import own_cgroup, spawn_same_pid, until
+from cgroup_support import let_go, own_cgroup, spawn_same_pid, until, waiting
 from scheduler_support import PATIENCE_S, THERE
 
 MIB = 1 << 20
@@ -33,8 +32,6 @@ MOST_FAVOURED = 16384
 NO_ID, NO_PID = 1 << 40, 1 << 30  # larger than any that there is
 # As much as is said, again and again, and a line each time that it is there.
 TAKE = """
-import sys
-sys.stdin.readline()
 while True:
     x = bytearray(b"x" * ({mib} << 20))
     print("full", flush=True)
@@ -60,16 +57,10 @@ def delay_of(scheduler: Scheduler) -> MemoryDelay:
 @contextlib.contextmanager
 def taking(cgroup: Cgroup, mib: int) -> Iterator[subprocess.Popen[bytes]]:
     """A process in the cgroup that takes so much again and again."""
-    words = [sys.executable, "-I", "-S", "-c", TAKE.format(mib=mib)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        try:
-            cgroup.place(child.pid)
-            assert child.stdin is not None
-            child.stdin.write(b"\n")
-            child.stdin.flush()
-            yield child
-        finally:
-            child.kill()
+    with waiting(TAKE.format(mib=mib)) as child:
+        cgroup.place(child.pid)
+        let_go(child)
+        yield child
 
 
 def entries(scheduler: Scheduler) -> dict[str, int]:

@@ -7,8 +7,6 @@ On a kernel without sched_ext there is nothing to hold: `test_scheduler.py` show
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from agentcg.bpf.scheduler import loaded
-from cgroup_support import until
+from cgroup_support import let_go, until, waiting
 from daemon_support import Daemon, fresh, own_daemon
 from scheduler_support import PATIENCE_S, THERE, control, entries_of, times_loaded
 
@@ -24,8 +22,7 @@ OPTIONS = ("--require", "memory,cpu,pids", "--bpf", "off", "--scheduler", "on")
 POLICY = "version: 1\ncalls: [{memory_max: 48M}]\n"
 # Reads a file again and again of which it can keep only a part.
 READ = """
-import os, sys, tempfile
-sys.stdin.readline()
+import os, tempfile
 with tempfile.TemporaryFile(dir="/var/tmp") as file:
     for _ in range(64): file.write(bytes(1 << 20))
     file.flush()
@@ -53,16 +50,10 @@ def at_its_limit(daemon: Daemon) -> Iterator[Any]:
     """A call that always wants more memory than it may have."""
     name = fresh()
     daemon.open(name, priority="low")
-    words = [sys.executable, "-I", "-S", "-c", READ]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as tool:
-        try:
-            call = daemon.begin(name, pid=tool.pid)
-            assert tool.stdin is not None
-            tool.stdin.write(b"\n")
-            tool.stdin.flush()
-            yield call
-        finally:
-            tool.kill()
+    with waiting(READ) as tool:
+        call = daemon.begin(name, pid=tool.pid)
+        let_go(tool)
+        yield call
 
 
 def delays_of(call: Any) -> int:
