@@ -13,7 +13,6 @@ import pytest
 
 import agentcg
 
-
 SCHEDULER_MINUTES = 12.0  # what the first guest, which has sched_ext, has to do besides
 
 
