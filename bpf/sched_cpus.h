@@ -19,6 +19,13 @@
 
 #define MAX_CPUS 1024
 
+/*
+ * What a turn adds to the mean is worth what the cgroup's share is at its end. One that has grown from
+ * next to nothing, since all others slept or were frozen, would take the mean minutes ahead at once,
+ * and time does not go back: all that are not alone would be behind for good.
+ */
+#define MOST_GROWTH 4
+
 struct cpu {
 	u64 vtime; /* virtual time of the cgroup that runs there, when it began */
 	u64 started_ns;
@@ -62,12 +69,13 @@ static __always_inline struct cpu *cpu_at(u32 cpu)
 static __always_inline void pay(struct task *t, struct agentcg_node *n, u64 used)
 {
 	u64 was = t->share ?: ONE, is = share_of(t->slot), moved = virtual(used, was);
+	u64 part = used * (is < MOST_GROWTH * was ? is : MOST_GROWTH * was) / was;
 
 	t->vtime += used * TASK_WEIGHT / (t->weight ?: TASK_WEIGHT);
 	if (t->pinned)
 		t->flat_vtime += virtual(used, reckon_flat_share(t, n));
 	t->share = n->share = is;
-	pass_mean(__sync_fetch_and_add(&n->vtime, moved) + moved / 2, used * is / was);
+	pass_mean(__sync_fetch_and_add(&n->vtime, moved) + moved / 2, part);
 }
 
 /*

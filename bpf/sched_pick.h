@@ -22,15 +22,6 @@ struct others {
 
 enum outcome { NOTHING, MOVED, KEEP, PINNED, AGAIN };
 
-static __always_inline void look_at_pinned(struct others *o, s32 cpu)
-{
-	u64 vtime, share = ONE;
-
-	o->is_pinned = nr_pinned > 0 && first_vtime(CPU_QUEUE + cpu, &vtime, &share);
-	if (o->is_pinned)
-		o->pinned = claim_at(vtime, share);
-}
-
 static __always_inline bool pinned_is_first(struct others *o)
 {
 	return o->is_pinned && !(o->is_rival && goes_first(&o->rival, &o->pinned));
@@ -115,7 +106,7 @@ static __always_inline void keep(struct task_struct *prev, struct others *o)
 {
 	u64 first;
 
-	if (o->slot < MAX_SLOTS && first_vtime(NODE_QUEUE + o->slot, &first, NULL) &&
+	if (o->slot < MAX_SLOTS && first_vtime(o->slot, &first) &&
 	    before(first, o->task_vtime) && scx_bpf_dsq_move_to_local(NODE_QUEUE + o->slot)) {
 		count(&state.picks);
 		return;

@@ -213,23 +213,51 @@ static __always_inline s32 new_turn(u32 slot)
 	return 0;
 }
 
-/* The virtual time of the first task of a queue; and its share, of one that is pinned. */
-static __always_inline bool first_vtime(u64 queue, u64 *vtime, u64 *share)
+/* The virtual time of the first task that waits in `slot`, among those of its cgroup. */
+static __always_inline bool first_vtime(u32 slot, u64 *vtime)
 {
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p;
-	bool found = false;
 
-	if (scx_bpf_dsq_nr_queued(queue) <= 0)
+	if (scx_bpf_dsq_nr_queued(NODE_QUEUE + slot) <= 0)
 		return false;
-	bpf_iter_scx_dsq_new(&it, queue, 0);
+	bpf_iter_scx_dsq_new(&it, NODE_QUEUE + slot, 0);
 	p = bpf_iter_scx_dsq_next(&it);
-	if (p) {
-		struct task *t = share ? task_of(p) : NULL;
-
+	if (p)
 		*vtime = p->scx.dsq_vtime;
-		if (t)
-			*share = t->flat_share;
+	bpf_iter_scx_dsq_destroy(&it);
+	return p;
+}
+
+/*
+ * What a pinned task that waits has a claim to, with the share that it has by now. It may have been
+ * next to nothing when the task was charged and queued, since one that weighs much was awake; when
+ * that one sleeps again, who waits is ahead by no more than a turn with the new share.
+ */
+static __always_inline struct claim pinned_claim(struct task *t, struct agentcg_node *n)
+{
+	u64 share = reckon_flat_share(t, n), most = state.vnow + virtual_slice(share);
+
+	if (before(most, t->flat_vtime))
+		t->flat_vtime = most;
+	return claim_at(t->flat_vtime, share);
+}
+
+/* Of the first task in the queue of `cpu`. */
+static __always_inline bool first_pinned(s32 cpu, struct claim *claim)
+{
+	struct bpf_iter_scx_dsq it;
+	struct agentcg_node *n;
+	struct task_struct *p;
+	bool found = false;
+	struct task *t;
+
+	if (nr_pinned <= 0 || scx_bpf_dsq_nr_queued(CPU_QUEUE + cpu) <= 0)
+		return false;
+	bpf_iter_scx_dsq_new(&it, CPU_QUEUE + cpu, 0);
+	p = bpf_iter_scx_dsq_next(&it);
+	if (p && (t = task_of(p)) && (n = node_at(t->slot))) {
+		*claim = pinned_claim(t, n);
 		found = true;
 	}
 	bpf_iter_scx_dsq_destroy(&it);

@@ -180,7 +180,7 @@ void OP(dispatch)(agentcg_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		}
 	}
-	look_at_pinned(&o, cpu);
+	o.is_pinned = first_pinned(cpu, &o.pinned);
 	for_range(i, 0, PICK_TRIES) {
 		outcome = pick_once(&o);
 		if (outcome == NOTHING && pinned_is_first(&o))
