@@ -70,6 +70,25 @@ def test_beside_a_crowd_of_cgroups_a_heavy_one_has_its_part_all_along() -> None:
         assert scheduler.ended() == ""
 
 
+def test_a_bound_task_does_not_wait_for_what_was_its_part_for_a_moment() -> None:
+    """Beside one of a hundred times its weight that sleeps half of the time, a task of one CPU has
+    a thousandth of the machine at times, and is not kept waiting for a second because of them."""
+    if not THERE:
+        return
+    bound = "__import__('os').sched_setaffinity(0, {0})"
+    with Scheduler.open() as scheduler, own_cgroup() as light, bench() as b:
+        heavy = b.below(b.cgroup, "heavy", 10_000)
+        (b.cgroup.path / "cpu.weight").write_text("10000")
+        for one in b.load(loads.SLEEPER, heavy, 2):
+            one.go()
+        with busy(light, 5), busy(light, 5, bound):
+            until(lambda: cpu_us(light) > 5_000_000, PATIENCE_S)
+        use = scheduler.cpu_use(light.id)
+        assert use is not None
+        assert use.longest_wait_ns < 1_000_000_000
+        assert scheduler.ended() == ""
+
+
 def test_slots_are_used_again() -> None:
     """Where no slot is free a new cgroup counts as the one above it, and its tasks run all the
     same; one that is gone leaves its slot to the next, and not its record."""
