@@ -10,13 +10,32 @@ from ctypes import c_uint32
 from pathlib import Path
 
 from agentcg.bpf.scheduler import CpuUse, Scheduler
+from agentcg.cgroups import Limits
 from agentcg.daemon.bench import loads
 from agentcg.daemon.bench.loads import bench
-from cgroup_support import own_cgroup, until
+from cgroup_support import own_cgroup, process, until
 from scheduler_support import PATIENCE_S, THERE, busy, cpu_us
 
 MAX_SLOTS = 16384
 CROWD = 200
+# Wakes a child in `light`, which is bound to a CPU, and then computes for longer than that one.
+WAKER = """
+import os, time
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: pass
+there = os.pipe()
+if not os.fork():
+    os.close(there[1])
+    os.sched_setaffinity(0, {{0}})
+    with open({light!r} + '/cgroup.procs', 'w') as file: file.write('0')
+    while os.read(there[0], 4096): compute(0.002)
+    os._exit(0)
+while True:
+    time.sleep(0.02)
+    os.write(there[1], b'x')
+    compute(0.005)
+"""
 NICE = "__import__('os').setpriority(0, 0, 10)"  # again and again, which is what it does
 
 
@@ -71,21 +90,24 @@ def test_beside_a_crowd_of_cgroups_a_heavy_one_has_its_part_all_along() -> None:
 
 
 def test_a_bound_task_does_not_wait_for_what_was_its_part_for_a_moment() -> None:
-    """Beside one of a hundred times its weight that sleeps half of the time, a task of one CPU has
-    a thousandth of the machine at times, and is not kept waiting for a second because of them."""
+    """Woken and charged only while one of a thousand times its weight is awake, it has a thousandth
+    of the machine then, and would wait for a second as soon as that one sleeps."""
     if not THERE:
         return
-    bound = "__import__('os').sched_setaffinity(0, {0})"
-    with Scheduler.open() as scheduler, own_cgroup() as light, bench() as b:
-        heavy = b.below(b.cgroup, "heavy", 10_000)
-        (b.cgroup.path / "cpu.weight").write_text("10000")
-        for one in b.load(loads.SLEEPER, heavy, 2):
-            one.go()
-        with busy(light, 5), busy(light, 5, bound):
-            until(lambda: cpu_us(light) > 5_000_000, PATIENCE_S)
+    with (
+        Scheduler.open() as scheduler,
+        own_cgroup() as light,
+        own_cgroup() as other,
+        own_cgroup() as heavy,
+    ):
+        light.apply(Limits(cpu_weight=10))
+        heavy.apply(Limits(cpu_weight=10_000))
+        with busy(other, 3), process(WAKER.format(light=str(light.path))) as waker:
+            heavy.place(waker.pid)
+            until(lambda: cpu_us(light) > 500_000, PATIENCE_S)
         use = scheduler.cpu_use(light.id)
         assert use is not None
-        assert use.longest_wait_ns < 1_000_000_000
+        assert use.longest_wait_ns < 600_000_000
         assert scheduler.ended() == ""
 
 
