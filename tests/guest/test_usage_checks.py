@@ -142,7 +142,8 @@ def test_status_of_the_first_process_against_wait(api: Api) -> None:
 
 def test_stall_is_part_of_what_the_host_says(api: Api) -> None:
     """Time in which a call waited for a CPU that it shares is in the host's PSI, too, and not
-    more than that, but for how each weighs the CPUs: by who is not idle on them."""
+    more than that, but for how each weighs the CPUs: by how long it is not idle on them, so that
+    the host counts those, too, on which others run and nobody waits."""
 
     def host_us() -> int:
         line = Path("/proc/pressure/cpu").read_text().splitlines()[0]
@@ -154,4 +155,4 @@ def test_stall_is_part_of_what_the_host_says(api: Api) -> None:
         running.says()
         used = running.account()
         moved = host_us() - before
-    assert 0 < used["cpu_some_us"] <= 1.05 * moved
+    assert 0 < used["cpu_some_us"] <= (os.cpu_count() or 1) * moved
