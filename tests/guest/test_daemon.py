@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cgroup_support import process, until
+from cgroup_support import let_go, process, until, waiting
 from daemon_support import Api, fresh, stream
 from systemd_support import PATIENCE_S, SOCKET, accounting, knob, policy, systemctl
 
 MIB = 1 << 20
-ALLOCATE = "import sys, time; sys.stdin.readline(); x = bytearray({} << 20); time.sleep(1000)"
+ALLOCATE = "import time; x = bytearray({} << 20); time.sleep(1000)"
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +28,6 @@ def api() -> Iterator[Api]:
     yield daemon
     for session in daemon.get("/v1/sessions")["sessions"]:
         daemon.ask("DELETE", f"/v1/sessions/{session['name']}?kill=true")
-
-
-@contextmanager
-def waiting(code: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that begins its work when it gets a line."""
-    with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def go(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdin is not None
-    child.stdin.write(b"\n")
-    child.stdin.flush()
 
 
 def test_nothing_is_missing_here(api: Api) -> None:
@@ -99,10 +81,10 @@ def test_account_has_what_the_call_did(api: Api) -> None:
     """Peak memory, CPU time, faults, processes and commands of a finished call."""
     name = fresh()
     api.open(name)
-    script = "import sys, subprocess; sys.stdin.readline(); x = bytearray(50 << 20);"
+    script = "import subprocess; x = bytearray(50 << 20);"
     with waiting(script + "subprocess.run(['/bin/true', '--password=hunter2'])") as tool:
         call = api.begin(name, command="python3 x.py", pid=tool.pid)
-        go(tool)
+        let_go(tool)
         tool.wait()
         ended = api.end(call["id"], exit_status=tool.returncode)
     used = ended["account"]
@@ -126,7 +108,7 @@ def test_oom_kills_the_call_and_not_the_agent(api: Api) -> None:
             call = api.begin(name, pid=tool.pid)
             api.good("PATCH", f"/v1/calls/{call['id']}", {"pid": helper.pid})
             assert knob(call["cgroup"], "memory.max") == str(64 * MIB)
-            go(tool)
+            let_go(tool)
             assert (tool.wait(), helper.wait()) == (-9, -9)
         until(lambda: api.get(f"/v1/calls/{call['id']}")["state"] == "ended", PATIENCE_S)
         ended = api.end(call["id"], exit_status=137)
@@ -147,7 +129,7 @@ def test_call_that_declared_too_little_is_widened_while_there_is_room(api: Api) 
     api.open(name)
     with waiting(ALLOCATE.format(150)) as tool:
         call = api.begin(name, pid=tool.pid, memory_bytes=32 * MIB)
-        go(tool)
+        let_go(tool)
         until(
             lambda: (
                 int(knob(call["cgroup"], "memory.current")) > 150 * MIB
@@ -170,7 +152,7 @@ def test_call_over_its_grant_without_room_is_told(api: Api) -> None:
         api.open(name)
         with waiting(ALLOCATE.format(300)) as tool, stream(api) as events:
             call = api.begin(name, pid=tool.pid, memory_bytes=32 * MIB)
-            go(tool)
+            let_go(tool)
             told: dict[str, Any] = {}
             while "call.over_grant" not in told or "pressure" not in told:
                 told.update({event["kind"]: event for event in events.take(1)})
@@ -186,15 +168,12 @@ def test_call_over_its_grant_without_room_is_told(api: Api) -> None:
 def test_fork_bomb_stays_in_its_call(api: Api) -> None:
     """pids.max of the call stops it; killing the session ends all of it."""
     name = fresh()
-    bomb = (
-        "import os, sys, time; sys.stdin.readline()\n"
-        "while True:\n try: os.fork()\n except OSError: time.sleep(1)"
-    )
+    bomb = "import os, time\nwhile True:\n try: os.fork()\n except OSError: time.sleep(1)"
     with policy("version: 1\ncalls:\n  - pids_max: 20\n"):
         api.open(name)
         with waiting(bomb) as tool:
             call = api.begin(name, pid=tool.pid)
-            go(tool)
+            let_go(tool)
             until(lambda: knob(call["cgroup"], "pids.current") == "20", PATIENCE_S)
             assert api.ask("DELETE", f"/v1/sessions/{name}?kill=true").status == 204
     assert not Path(call["cgroup"]).exists()
@@ -203,11 +182,11 @@ def test_fork_bomb_stays_in_its_call(api: Api) -> None:
 def test_kill_dash_nine_under_load_loses_nothing(api: Api) -> None:
     """systemd starts a killed daemon again; sessions, calls, limits and BPF counts are there."""
     name = fresh()
-    script = "import os, sys; sys.stdin.readline(); os.system('true'); sys.stdin.readline()"
+    script = "import os; os.system('true'); sys.stdin.readline()"
     with process() as agent, waiting(script) as tool:
         api.open(name, pids=[agent.pid], priority="high")
         call = api.begin(name, pid=tool.pid, memory_bytes=64 * MIB)
-        go(tool)
+        let_go(tool)
         until(lambda: api.get(f"/v1/calls/{call['id']}")["account"]["processes"] == 2, PATIENCE_S)
         answered = _load_while(api, name, lambda: systemctl("kill", "-s", "KILL", "agentcgd"))
         until(lambda: accounting(api) != "starting", PATIENCE_S)

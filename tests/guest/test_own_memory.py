@@ -23,8 +23,7 @@ for _ in range(3):
     thread.join()
 print(resident_kib() - before)
 """
-LOADED_KIB = 60 << 10  # what each thread used
-LEFT_KIB = 4 << 10
+LEFT_KIB = 4 << 10  # of 60 MiB and more that each thread used
 
 
 def test_what_a_thread_used_is_given_back() -> None:
@@ -33,4 +32,4 @@ def test_what_a_thread_used_is_given_back() -> None:
         ["prlimit", "--memlock=unlimited", sys.executable, "-c", CODE],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    assert int(done.stdout) < LEFT_KIB < LOADED_KIB
+    assert int(done.stdout) < LEFT_KIB
